@@ -1,0 +1,10 @@
+//! The API of Stillframe: the one contract between the operator and the node agent.
+//!
+//! The crate holds data and pure helpers: no client, no runtime, no logging.
+#![forbid(unsafe_code)]
+
+/// API group of every Stillframe object.
+pub const GROUP: &str = "stillframe.dev";
+
+/// Version of the API that this build serves.
+pub const VERSION: &str = "v1alpha1";

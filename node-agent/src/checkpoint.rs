@@ -1,0 +1,1 @@
+//! The verb: everything that happens between "checkpoint this container" and a complete image.

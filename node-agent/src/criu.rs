@@ -1,0 +1,1 @@
+//! A client for CRIU's RPC: one `criu swrk` process, typed requests, typed notifications.

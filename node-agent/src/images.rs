@@ -1,0 +1,1 @@
+//! CRIU's image directory: reading what the engine needs of it, proving it complete, publishing it.

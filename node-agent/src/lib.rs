@@ -1,0 +1,10 @@
+//! The engine that checkpoints one container on this node, and the command in front of it.
+//!
+//! `cli → checkpoint → {runtime, criu, images}`: an arrow is a use, nothing points back, and
+//! nothing here knows of Kubernetes.
+
+pub mod checkpoint;
+pub mod cli;
+pub mod criu;
+pub mod images;
+pub mod runtime;

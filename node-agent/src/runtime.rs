@@ -1,0 +1,1 @@
+//! What a container runtime left on disk about a container, read as hostile input.

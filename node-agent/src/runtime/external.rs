@@ -144,7 +144,7 @@ pub fn mounts(container: &Container) -> Result<Vec<ExternalMount>, Error> {
     }
 }
 
-/// Mirrors `Checkpoint`, `addCriuDumpMount` and `addMaskPaths` in criu_linux.go of runc 1.5.2.
+/// Mirrors `Checkpoint`, `addCriuDumpMount` and `addMaskPaths` in `criu_linux.go` of runc 1.5.2.
 fn runc_mounts(container: &Container) -> Result<Vec<ExternalMount>, Error> {
     let mut list = Vec::new();
     for mount in &container.mounts {

@@ -21,8 +21,12 @@ use nix::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::lock::{Method, Rules};
-use crate::runtime::{CgroupVersion, ProcessId};
+use super::{
+    lock::{Method, Rules},
+    process::ProcessId,
+    remap,
+};
+use crate::runtime::cgroup::Version;
 
 /// A longer file is none of ours.
 const ENTRY_MAX_BYTES: u64 = 1 << 20;
@@ -45,9 +49,11 @@ pub struct Entry {
     /// The network lock, where one is taken.
     pub network: Option<LockedNetwork>,
     /// Folders in which CRIU may link deleted files back.
-    pub link_remaps: Vec<RemapFolder>,
-    /// A directory that is no image yet.
-    pub partial: Option<PathBuf>,
+    pub link_remaps: Vec<remap::Folder>,
+    /// The directory that the image is written to.
+    pub image: PathBuf,
+    /// It is no image until it has been renamed, and goes if it never is.
+    pub partial: bool,
     /// The container ends, and a lock that outlives it is CRIU's word to the restore.
     pub ends_container: bool,
 }
@@ -57,8 +63,16 @@ pub struct Entry {
 pub struct FrozenGroup {
     /// The cgroup's directory.
     pub dir: PathBuf,
-    /// Which files it has.
-    pub version: CgroupVersion,
+    /// It belongs to the unified hierarchy.
+    pub unified: bool,
+}
+
+impl FrozenGroup {
+    /// Which files its freezer has.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        if self.unified { Version::V2 } else { Version::V1 }
+    }
 }
 
 /// A network namespace that is locked.
@@ -72,15 +86,6 @@ pub struct LockedNetwork {
     pub before: Rules,
     /// The log that names CRIU's run.
     pub log: PathBuf,
-}
-
-/// A folder in the container with an open file that has been deleted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RemapFolder {
-    /// Path as the container sees it.
-    pub path: PathBuf,
-    /// `link_remap.N` names that were there before.
-    pub before: Vec<String>,
 }
 
 /// Why the journal could not be kept.
@@ -299,7 +304,8 @@ mod tests {
             freezer: None,
             network: None,
             link_remaps: Vec::new(),
-            partial: None,
+            image: PathBuf::from("/images/a"),
+            partial: false,
             ends_container: false,
         }
     }

@@ -49,10 +49,10 @@ impl Abilities {
     #[must_use]
     pub fn of(launch: &Launch, folder: Option<&Path>, until: Instant) -> Self {
         let key = key_of(launch);
-        if let (Some(folder), Some(key)) = (folder, &key) {
-            if let Some(known) = load(folder, key) {
-                return known;
-            }
+        if let (Some(folder), Some(key)) = (folder, &key)
+            && let Some(known) = load(folder, key)
+        {
+            return known;
         }
         let Some(abilities) = ask(launch, until) else {
             return Self::default();
@@ -118,14 +118,21 @@ fn store(folder: &Path, entry: &Entry) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+    use std::{path::PathBuf, process::Command, time::Duration};
 
     use super::*;
 
     fn script(folder: &Path, text: &str) -> Launch {
         let program = folder.join("criu");
-        fs::write(&program, text).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        // By another process: a program that this one holds open for writing, or a child that
+        // another test has just forked from it, cannot be executed.
+        let write = "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\"";
+        let status = Command::new("sh")
+            .args(["-c", write])
+            .arg(&program)
+            .arg(text)
+            .status();
+        assert!(status.unwrap().success());
         Launch {
             program,
             ..Launch::default()

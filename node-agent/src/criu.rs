@@ -9,7 +9,7 @@ mod cancel;
 pub mod config;
 mod error;
 mod event;
-mod go_text;
+pub(crate) mod go_text;
 mod launch;
 pub mod log;
 pub mod messages;

@@ -8,10 +8,7 @@ use std::{
     ffi::OsStr,
     fs::File,
     io::{self, PipeWriter, Read, Write},
-    os::{
-        fd::AsFd,
-        unix::process::CommandExt,
-    },
+    os::{fd::AsFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
 };
@@ -48,7 +45,10 @@ impl Guardian {
             .stderr(Stdio::null())
             .current_dir("/")
             .spawn()?;
-        Ok(Self { child, pipe: Some(pipe) })
+        Ok(Self {
+            child,
+            pipe: Some(pipe),
+        })
     }
 
     /// Tells the guardian that there is nothing to do, and sees it off.
@@ -82,5 +82,9 @@ pub fn run(path: PathBuf) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let left = repair(&record.entry);
-    if record.finish().is_ok() && left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if record.finish().is_ok() && left.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

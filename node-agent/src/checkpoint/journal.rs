@@ -71,7 +71,11 @@ impl FrozenGroup {
     /// Which files its freezer has.
     #[must_use]
     pub fn version(&self) -> Version {
-        if self.unified { Version::V2 } else { Version::V1 }
+        if self.unified {
+            Version::V2
+        } else {
+            Version::V1
+        }
     }
 }
 
@@ -132,9 +136,16 @@ impl Journal {
         let dir = run_dir.join("journal");
         let make = || {
             use std::os::unix::fs::DirBuilderExt;
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&dir)
         };
-        make().map_err(|source| Error::File { doing: "create", path: dir.clone(), source })?;
+        make().map_err(|source| Error::File {
+            doing: "create",
+            path: dir.clone(),
+            source,
+        })?;
         Ok(Self { dir })
     }
 
@@ -144,7 +155,11 @@ impl Journal {
     /// [`Error::Busy`], or the file cannot be written.
     pub fn begin(&self, entry: Entry) -> Result<Record, Error> {
         let name = Sha256::digest(entry.state_dir.as_os_str().as_encoded_bytes());
-        let name: String = name.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let name: String = name
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let path = self.dir.join(format!("{name}.json"));
         let lock = hold(&path)?.ok_or_else(|| Error::Busy { path: path.clone() })?;
         let mut record = Record { path, lock, entry };
@@ -158,7 +173,11 @@ impl Journal {
     /// # Errors
     /// The folder cannot be read.
     pub fn abandoned(&self) -> Result<Vec<Result<Record, Error>>, Error> {
-        let failed = |source| Error::File { doing: "read", path: self.dir.clone(), source };
+        let failed = |source| Error::File {
+            doing: "read",
+            path: self.dir.clone(),
+            source,
+        };
         let mut found = Vec::new();
         for file in fs::read_dir(&self.dir).map_err(failed)? {
             let path = file.map_err(failed)?.path();
@@ -185,7 +204,9 @@ impl Record {
         if !path.exists() {
             return Ok(None);
         }
-        let Some(lock) = hold(&path)? else { return Ok(None) };
+        let Some(lock) = hold(&path)? else {
+            return Ok(None);
+        };
         match parse(&lock, &path) {
             Ok(entry) => Ok(Some(Self { path, lock, entry })),
             Err(error) => {
@@ -201,8 +222,13 @@ impl Record {
     /// # Errors
     /// The file holds no entry.
     pub fn inherit(path: PathBuf, file: File) -> Result<Self, Error> {
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, errno)| Error::File { doing: "lock", path: path.clone(), source: errno.into() })?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+            Error::File {
+                doing: "lock",
+                path: path.clone(),
+                source: errno.into(),
+            }
+        })?;
         let entry = parse(&lock, &path)?;
         Ok(Self { path, lock, entry })
     }
@@ -224,7 +250,11 @@ impl Record {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&mut self) -> Result<(), Error> {
-        let failed = |source| Error::File { doing: "write", path: self.path.clone(), source };
+        let failed = |source| Error::File {
+            doing: "write",
+            path: self.path.clone(),
+            source,
+        };
         let text = serde_json::to_vec(&self.entry).map_err(|error| failed(error.into()))?;
         // Written before it is cut: a reader after a kill between the two sees JSON and a tail.
         self.lock.write_all_at(&text, 0).map_err(failed)?;
@@ -242,9 +272,11 @@ impl Record {
 
 fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Error::File { doing: "remove", path: path.to_owned(), source })
-        }
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::File {
+            doing: "remove",
+            path: path.to_owned(),
+            source,
+        }),
         _ => Ok(()),
     }
 }
@@ -252,7 +284,13 @@ fn remove(path: &Path) -> Result<(), Error> {
 /// Opens and locks a file; `None` when somebody else holds it. A file that was removed between the
 /// two is opened anew.
 fn hold(path: &Path) -> Result<Option<Flock<File>>, Error> {
-    let failed = |doing| move |source| Error::File { doing, path: path.to_owned(), source };
+    let failed = |doing| {
+        move |source| Error::File {
+            doing,
+            path: path.to_owned(),
+            source,
+        }
+    };
     loop {
         let file = OpenOptions::new()
             .read(true)
@@ -280,14 +318,21 @@ fn parse(file: &File, path: &Path) -> Result<Entry, Error> {
     let mut reader = file;
     io::Seek::rewind(&mut reader)
         .and_then(|()| reader.take(ENTRY_MAX_BYTES).read_to_end(&mut text))
-        .map_err(|source| Error::File { doing: "read", path: path.to_owned(), source })?;
+        .map_err(|source| Error::File {
+            doing: "read",
+            path: path.to_owned(),
+            source,
+        })?;
     // The first value counts: see `Record::write` for what may follow it.
     let mut values = serde_json::Deserializer::from_slice(&text).into_iter::<Entry>();
     let missing = || <serde_json::Error as serde::de::Error>::custom("the file is empty");
     values
         .next()
         .unwrap_or_else(|| Err(missing()))
-        .map_err(|source| Error::Invalid { path: path.to_owned(), source })
+        .map_err(|source| Error::Invalid {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 #[cfg(test)]
@@ -355,7 +400,10 @@ mod tests {
         let journal = Journal::open(scratch.path()).unwrap();
         let path = scratch.path().join("journal/0.json");
         fs::write(&path, "garbage").unwrap();
-        assert!(matches!(journal.abandoned().unwrap()[0], Err(Error::Invalid { .. })));
+        assert!(matches!(
+            journal.abandoned().unwrap()[0],
+            Err(Error::Invalid { .. })
+        ));
         assert!(!path.exists());
     }
 }

@@ -51,7 +51,9 @@ impl Method {
     /// The method that CRIU's configuration files name with `word`.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Iptables, Self::Nftables, Self::Skip].into_iter().find(|m| m.as_str() == word)
+        [Self::Iptables, Self::Nftables, Self::Skip]
+            .into_iter()
+            .find(|m| m.as_str() == word)
     }
 
     /// First CRIU release that knows the method, as `major * 10000 + minor * 100`.
@@ -98,10 +100,14 @@ pub fn choose(asked: NetworkLock, now: Circumstances) -> Result<Method, Unavaila
     if let Some(site) = now.site {
         return Ok(site);
     }
-    let has = |method: Method| {
-        now.criu >= method.since() && (method != Method::Nftables || now.nftables)
+    let has =
+        |method: Method| now.criu >= method.since() && (method != Method::Nftables || now.nftables);
+    let named = |method| {
+        has(method).then_some(method).ok_or(Unavailable {
+            method,
+            criu: now.criu,
+        })
     };
-    let named = |method| has(method).then_some(method).ok_or(Unavailable { method, criu: now.criu });
     match asked {
         NetworkLock::Iptables => named(Method::Iptables),
         NetworkLock::Nftables => named(Method::Nftables),
@@ -181,8 +187,10 @@ impl Namespace {
     /// Runs a tool inside. The calling thread stays where it is.
     fn run(&self, tool: &'static str, arguments: &[&str]) -> Result<Output, Error> {
         let inside = || {
-            setns(&self.file, CloneFlags::CLONE_NEWNET)
-                .map_err(|errno| Error::Enter { inode: self.inode, source: errno.into() })?;
+            setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| Error::Enter {
+                inode: self.inode,
+                source: errno.into(),
+            })?;
             Command::new(tool)
                 .args(arguments)
                 .stdin(Stdio::null())
@@ -192,7 +200,10 @@ impl Namespace {
         // A thread of its own, since a thread cannot always get back to where it came from.
         thread::scope(|scope| {
             scope.spawn(inside).join().unwrap_or_else(|_| {
-                Err(Error::Start { tool, source: io::Error::other("the thread died") })
+                Err(Error::Start {
+                    tool,
+                    source: io::Error::other("the thread died"),
+                })
             })
         })
     }
@@ -214,7 +225,14 @@ impl Rules {
         for tool in IPTABLES {
             let out = inside.run(tool, &["-w", "5", "-S"])?;
             let lines = String::from_utf8_lossy(&out.stdout);
-            rules.insert(tool.to_owned(), lines.lines().filter(|l| is_criu(l)).map(str::to_owned).collect());
+            rules.insert(
+                tool.to_owned(),
+                lines
+                    .lines()
+                    .filter(|l| is_criu(l))
+                    .map(str::to_owned)
+                    .collect(),
+            );
         }
         Ok(Self(rules))
     }
@@ -234,7 +252,11 @@ impl Rules {
                 removals.extend(removal(line));
             }
             // Jumps go before the chain that they name.
-            removals.sort_by_key(|words| words.first().map(|w| ["-D", "-F", "-X"].iter().position(|o| o == w)));
+            removals.sort_by_key(|words| {
+                words
+                    .first()
+                    .map(|w| ["-D", "-F", "-X"].iter().position(|o| o == w))
+            });
             added.insert(tool, removals);
         }
         added
@@ -252,7 +274,11 @@ fn is_criu(line: &str) -> bool {
 
 /// The commands that undo a line of `iptables -S`; none for rules inside the chain, which go with it.
 fn removal(line: &str) -> Vec<Vec<String>> {
-    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let words = |text: &str| {
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     match line.strip_prefix("-A ") {
         _ if line == "-N CRIU" => vec![words("-F CRIU"), words("-X CRIU")],
         Some(rule) if !rule.starts_with("CRIU ") => vec![words(&format!("-D {rule}"))],
@@ -288,15 +314,25 @@ pub fn remove_nftables(inside: &Namespace, run_id: &RunId) -> Result<(), Error> 
     let table = format!("CRIU-{}", run_id.0);
     let listed = inside.run("nft", &["list", "tables"])?;
     let line = format!("table inet {table}");
-    if !String::from_utf8_lossy(&listed.stdout).lines().any(|l| l.trim() == line) {
+    if !String::from_utf8_lossy(&listed.stdout)
+        .lines()
+        .any(|l| l.trim() == line)
+    {
         return Ok(());
     }
     let out = inside.run("nft", &["delete", "table", "inet", &table])?;
-    if out.status.success() { Ok(()) } else { Err(refusal("nft", &out)) }
+    if out.status.success() {
+        Ok(())
+    } else {
+        Err(refusal("nft", &out))
+    }
 }
 
 fn refusal(tool: &'static str, out: &Output) -> Error {
-    Error::Refused { tool, said: String::from_utf8_lossy(&out.stderr).trim().to_owned() }
+    Error::Refused {
+        tool,
+        said: String::from_utf8_lossy(&out.stderr).trim().to_owned(),
+    }
 }
 
 /// The name that a run of CRIU gives itself, a UUID.
@@ -330,8 +366,12 @@ impl RunId {
 mod tests {
     use super::*;
 
-    const MODERN: Circumstances =
-        Circumstances { criu: 40_201, nftables: true, connections: false, site: None };
+    const MODERN: Circumstances = Circumstances {
+        criu: 40_201,
+        nftables: true,
+        connections: false,
+        site: None,
+    };
 
     #[test]
     fn skips_the_lock_when_no_connection_is_dumped() {
@@ -340,32 +380,56 @@ mod tests {
 
     #[test]
     fn locks_when_connections_are_dumped() {
-        let now = Circumstances { connections: true, ..MODERN };
+        let now = Circumstances {
+            connections: true,
+            ..MODERN
+        };
         assert_eq!(choose(NetworkLock::Auto, now), Ok(Method::Nftables));
-        let now = Circumstances { nftables: false, ..now };
+        let now = Circumstances {
+            nftables: false,
+            ..now
+        };
         assert_eq!(choose(NetworkLock::Auto, now), Ok(Method::Iptables));
     }
 
     #[test]
     fn falls_back_to_what_an_old_criu_knows() {
-        let now = Circumstances { criu: 31_700, ..MODERN };
+        let now = Circumstances {
+            criu: 31_700,
+            ..MODERN
+        };
         assert_eq!(choose(NetworkLock::Auto, now), Ok(Method::Nftables));
-        let now = Circumstances { criu: 31_500, ..MODERN };
+        let now = Circumstances {
+            criu: 31_500,
+            ..MODERN
+        };
         assert_eq!(choose(NetworkLock::Auto, now), Ok(Method::Iptables));
     }
 
     #[test]
     fn refuses_a_named_method_that_criu_would_ignore() {
-        let now = Circumstances { criu: 31_700, ..MODERN };
+        let now = Circumstances {
+            criu: 31_700,
+            ..MODERN
+        };
         let error = choose(NetworkLock::Skip, now).unwrap_err();
-        assert!(error.to_string().contains("no skip network lock"), "{error}");
-        let now = Circumstances { nftables: false, ..MODERN };
+        assert!(
+            error.to_string().contains("no skip network lock"),
+            "{error}"
+        );
+        let now = Circumstances {
+            nftables: false,
+            ..MODERN
+        };
         assert!(choose(NetworkLock::Nftables, now).is_err());
     }
 
     #[test]
     fn lets_the_site_have_the_last_word() {
-        let now = Circumstances { site: Some(Method::Iptables), ..MODERN };
+        let now = Circumstances {
+            site: Some(Method::Iptables),
+            ..MODERN
+        };
         assert_eq!(choose(NetworkLock::Skip, now), Ok(Method::Iptables));
     }
 
@@ -386,7 +450,15 @@ mod tests {
         ]);
         let added = now.added_since(&before);
         let words: Vec<_> = added["iptables"].iter().map(|w| w.join(" ")).collect();
-        assert_eq!(words, ["-D INPUT -j CRIU", "-D OUTPUT -j CRIU", "-F CRIU", "-X CRIU"]);
+        assert_eq!(
+            words,
+            [
+                "-D INPUT -j CRIU",
+                "-D OUTPUT -j CRIU",
+                "-F CRIU",
+                "-X CRIU"
+            ]
+        );
     }
 
     #[test]
@@ -400,7 +472,10 @@ mod tests {
         let id = "0f7c2a52-77f5-4cde-9d6e-0123456789ab";
         let log = format!("(00.000000) CRIU run id = {id}\n(00.000023) Version: 4.2.1 (gitid 0)\n");
         assert_eq!(RunId::in_log(&log), [RunId(id.into())]);
-        assert_eq!(RunId::in_log("(0) CRIU run id = x; delete table inet filter"), []);
+        assert_eq!(
+            RunId::in_log("(0) CRIU run id = x; delete table inet filter"),
+            []
+        );
         let late = format!("(00.000023) Version: 4.2.1\n(00.1) CRIU run id = {id}\n");
         assert_eq!(RunId::in_log(&late), []);
     }

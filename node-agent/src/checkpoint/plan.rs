@@ -50,11 +50,21 @@ pub(super) struct Found<'a> {
 
 /// The request. Mirrors `Checkpoint` in `criu_linux.go` of runc 1.5.2, option by option; what runc
 /// never sends (`network_lock`, `ghost_limit`, memory tracking without a parent) is sent only when
-/// it departs from CRIU's own default.
+/// it was decided here.
 pub(super) fn request(asked: &Request, found: Found<'_>) -> CriuReq {
-    let Request { kind, image: _, work_dir: _, parent, options, page_server, .. } = asked;
+    let Request {
+        kind,
+        image: _,
+        work_dir: _,
+        parent,
+        options,
+        page_server,
+        ..
+    } = asked;
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let freezer = found.freezer.filter(|_| !found.unified || found.criu >= UNIFIED_FREEZER_SINCE);
+    let freezer = found
+        .freezer
+        .filter(|_| !found.unified || found.criu >= UNIFIED_FREEZER_SINCE);
     let opts = CriuOpts {
         images_dir_fd: found.image_fd,
         work_dir_fd: found.work_fd,
@@ -79,7 +89,10 @@ pub(super) fn request(asked: &Request, found: Found<'_>) -> CriuReq {
         config_file: found.config_file.map(text),
         external: found.external,
         freeze_cgroup: freezer.map(text),
-        ps: page_server.as_ref().filter(|server| is_used(server)).map(server_info),
+        ps: page_server
+            .as_ref()
+            .filter(|server| is_used(server))
+            .map(server_info),
         parent_img: parent.as_ref().map(|parent| text(&parent.path)),
         track_mem: (parent.is_some() || options.track_memory).then_some(true),
         ext_mnt: found.mounts.into_iter().map(mount_map).collect(),
@@ -126,7 +139,10 @@ fn server_info(server: &PageServer) -> PageServerInfo {
 }
 
 fn mount_map(mount: ExternalMount) -> ExtMountMap {
-    ExtMountMap { key: mount.key, val: mount.value }
+    ExtMountMap {
+        key: mount.key,
+        val: mount.value,
+    }
 }
 
 /// What decides whether the cgroup is frozen before CRIU does it.
@@ -145,7 +161,12 @@ pub(super) struct FreezeFacts {
 /// Whether the cgroup is frozen before CRIU does it. CRIU looks at a v1 freezer in steps of 100 ms,
 /// and often needs one step; found frozen, it needs none.
 pub(super) fn freezes_early(facts: FreezeFacts) -> bool {
-    let FreezeFacts { kind, unified, page_server, thawed } = facts;
+    let FreezeFacts {
+        kind,
+        unified,
+        page_server,
+        thawed,
+    } = facts;
     kind == Kind::Dump && !unified && !page_server && thawed
 }
 
@@ -164,17 +185,33 @@ pub(super) fn config_file<'a>(annotation: Option<&'a str>, default: &'a Path) ->
 mod tests {
     use super::*;
 
-    const EARLY: FreezeFacts =
-        FreezeFacts { kind: Kind::Dump, unified: false, page_server: false, thawed: true };
+    const EARLY: FreezeFacts = FreezeFacts {
+        kind: Kind::Dump,
+        unified: false,
+        page_server: false,
+        thawed: true,
+    };
 
     #[test]
     fn freezes_early_only_where_criu_would_step_and_nothing_can_hang() {
         assert!(freezes_early(EARLY));
         for facts in [
-            FreezeFacts { kind: Kind::PreDump, ..EARLY },
-            FreezeFacts { unified: true, ..EARLY },
-            FreezeFacts { page_server: true, ..EARLY },
-            FreezeFacts { thawed: false, ..EARLY },
+            FreezeFacts {
+                kind: Kind::PreDump,
+                ..EARLY
+            },
+            FreezeFacts {
+                unified: true,
+                ..EARLY
+            },
+            FreezeFacts {
+                page_server: true,
+                ..EARLY
+            },
+            FreezeFacts {
+                thawed: false,
+                ..EARLY
+            },
         ] {
             assert!(!freezes_early(facts), "{facts:?}");
         }
@@ -190,7 +227,10 @@ mod tests {
 
     #[test]
     fn sends_a_page_server_only_with_address_and_port() {
-        let server = |address: &str, port| PageServer { address: address.to_owned(), port };
+        let server = |address: &str, port| PageServer {
+            address: address.to_owned(),
+            port,
+        };
         assert!(is_used(&server("10.0.0.7", 27_277)));
         assert!(!is_used(&server("", 27_277)));
         assert!(!is_used(&server("10.0.0.7", 0)));

@@ -42,7 +42,10 @@ pub fn folders(pids: &[i32]) -> Vec<Folder> {
     let mut found: BTreeMap<PathBuf, Vec<(u64, u64)>> = BTreeMap::new();
     for pid in pids {
         for kind in ["fd", "map_files"] {
-            let links = fs::read_dir(format!("/proc/{pid}/{kind}")).into_iter().flatten().flatten();
+            let links = fs::read_dir(format!("/proc/{pid}/{kind}"))
+                .into_iter()
+                .flatten()
+                .flatten();
             for link in links.map(|entry| entry.path()) {
                 if let Some((folder, file)) = deleted(&link) {
                     found.entry(folder).or_default().push(file);
@@ -50,7 +53,10 @@ pub fn folders(pids: &[i32]) -> Vec<Folder> {
             }
         }
     }
-    found.into_iter().map(|(path, files)| Folder { path, files }).collect()
+    found
+        .into_iter()
+        .map(|(path, files)| Folder { path, files })
+        .collect()
 }
 
 fn deleted(link: &Path) -> Option<(PathBuf, (u64, u64))> {
@@ -69,16 +75,29 @@ fn deleted(link: &Path) -> Option<(PathBuf, (u64, u64))> {
 /// journal names by its inode is removed.
 #[must_use]
 pub fn remove(root: &Path, folders: &[Folder]) -> Vec<PathBuf> {
-    folders.iter().flat_map(|folder| remove_in(root, folder)).collect()
+    folders
+        .iter()
+        .flat_map(|folder| remove_in(root, folder))
+        .collect()
 }
 
 fn remove_in(root: &Path, folder: &Folder) -> Vec<PathBuf> {
-    let Some(handle) = open_inside(root, &folder.path) else { return Vec::new() };
-    let Ok(mut listing) = Dir::openat(handle.as_fd(), ".", OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-    else {
+    let Some(handle) = open_inside(root, &folder.path) else {
         return Vec::new();
     };
-    let names: Vec<_> = listing.iter().flatten().map(|e| e.file_name().to_owned()).collect();
+    let Ok(mut listing) = Dir::openat(
+        handle.as_fd(),
+        ".",
+        OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    ) else {
+        return Vec::new();
+    };
+    let names: Vec<_> = listing
+        .iter()
+        .flatten()
+        .map(|e| e.file_name().to_owned())
+        .collect();
     let left = |name: &std::ffi::CStr| {
         let name = OsStr::from_bytes(name.to_bytes());
         if !is_remap(name) {
@@ -99,7 +118,9 @@ fn remove_in(root: &Path, folder: &Folder) -> Vec<PathBuf> {
 fn open_inside(root: &Path, path: &Path) -> Option<OwnedFd> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
     let root = open(root, flags, Mode::empty()).ok()?;
-    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+    let how = OpenHow::new()
+        .flags(flags)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT);
     openat2(&root, path, how).ok()
 }
 
@@ -125,11 +146,16 @@ mod tests {
         fs::hard_link(data.join("own"), data.join("link_remap.4")).unwrap();
         fs::hard_link(data.join("kept"), data.join("link_remap.x")).unwrap();
         let meta = fs::metadata(data.join("kept")).unwrap();
-        let folder = Folder { path: "/data".into(), files: vec![(meta.dev(), meta.ino())] };
+        let folder = Folder {
+            path: "/data".into(),
+            files: vec![(meta.dev(), meta.ino())],
+        };
 
         assert_eq!(remove(root.path(), &[folder]), Vec::<PathBuf>::new());
-        let mut left: Vec<_> =
-            fs::read_dir(&data).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let mut left: Vec<_> = fs::read_dir(&data)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
         left.sort();
         assert_eq!(left, ["kept", "link_remap.4", "link_remap.x", "own"]);
     }
@@ -141,7 +167,10 @@ mod tests {
         let meta = fs::metadata(outside.path().join("link_remap.1")).unwrap();
         let root = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(outside.path(), root.path().join("data")).unwrap();
-        let folder = Folder { path: "/data".into(), files: vec![(meta.dev(), meta.ino())] };
+        let folder = Folder {
+            path: "/data".into(),
+            files: vec![(meta.dev(), meta.ino())],
+        };
 
         let _ = remove(root.path(), &[folder]);
         assert!(outside.path().join("link_remap.1").exists());

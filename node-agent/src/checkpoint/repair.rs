@@ -7,10 +7,7 @@ use super::{
     lock::{self, Method, Namespace, RunId},
     remap,
 };
-use crate::{
-    images,
-    runtime::cgroup::{self, Freezer},
-};
+use crate::runtime::cgroup::{self, Freezer};
 
 /// How long a CRIU without its client may take to roll back before it is killed.
 const CRIU_GRACE: Duration = Duration::from_secs(5);
@@ -70,7 +67,16 @@ impl Error {
 /// rules that were not there before, files by their inodes, the unfinished directory.
 #[must_use]
 pub fn repair(entry: &Entry) -> Vec<Error> {
-    let Entry { container: _, state_dir: _, owner: _, criu, init, freezer, network, .. } = entry;
+    let Entry {
+        container: _,
+        state_dir: _,
+        owner: _,
+        criu,
+        init,
+        freezer,
+        network,
+        ..
+    } = entry;
     let mut left = Vec::new();
     if let Some(criu) = criu
         && !criu.ended_within(CRIU_GRACE)
@@ -79,10 +85,15 @@ pub fn repair(entry: &Entry) -> Vec<Error> {
         left.push(Error::Criu { pid: criu.pid });
     }
     if let Some(group) = freezer {
-        left.extend(Freezer::new(&group.dir, group.version()).thaw().err().map(Error::Thaw));
+        left.extend(
+            Freezer::new(&group.dir, group.version())
+                .thaw()
+                .err()
+                .map(Error::Thaw),
+        );
     }
     // A dump that ended the container and is complete keeps its lock for the restore.
-    let complete = entry.ends_container && !init.lives() && images::is_complete(&entry.image);
+    let complete = entry.ends_container && !init.lives() && super::run::is_complete(&entry.image);
     if let Some(network) = network.as_ref().filter(|_| !complete) {
         left.extend(unlock(network).err().map(Error::Unlock));
     }
@@ -101,13 +112,16 @@ pub fn repair(entry: &Entry) -> Vec<Error> {
 
 fn unlock(network: &LockedNetwork) -> Result<(), lock::Error> {
     // A namespace that is gone took its rules with it.
-    let Some(inside) = Namespace::find(network.inode) else { return Ok(()) };
+    let Some(inside) = Namespace::find(network.inode) else {
+        return Ok(());
+    };
     match network.method {
         Method::Skip => Ok(()),
         Method::Iptables => lock::remove_iptables(&inside, &network.before),
         Method::Nftables => {
             let runs = RunId::in_log(&head(&network.log));
-            runs.iter().try_for_each(|run| lock::remove_nftables(&inside, run))
+            runs.iter()
+                .try_for_each(|run| lock::remove_nftables(&inside, run))
         }
     }
 }
@@ -115,15 +129,18 @@ fn unlock(network: &LockedNetwork) -> Result<(), lock::Error> {
 fn head(log: &Path) -> String {
     use io::Read;
     let mut bytes = vec![0; LOG_HEAD_BYTES];
-    let read = fs::File::open(log).and_then(|mut file| file.read(&mut bytes)).unwrap_or(0);
+    let read = fs::File::open(log)
+        .and_then(|mut file| file.read(&mut bytes))
+        .unwrap_or(0);
     String::from_utf8_lossy(&bytes[..read]).into_owned()
 }
 
 fn discard(partial: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(partial) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Error::Partial { path: partial.to_owned(), source })
-        }
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Partial {
+            path: partial.to_owned(),
+            source,
+        }),
         _ => Ok(()),
     }
 }
@@ -139,7 +156,10 @@ pub fn sweep(journal: &Journal) -> Vec<String> {
     for record in records {
         match record {
             Ok(record) => {
-                said.push(format!("repaired after a lost checkpoint of {}", record.entry.container));
+                said.push(format!(
+                    "repaired after a lost checkpoint of {}",
+                    record.entry.container
+                ));
                 said.extend(repair(&record.entry).iter().map(|error| chain(error)));
                 said.extend(record.finish().err().map(|error| chain(&error)));
             }

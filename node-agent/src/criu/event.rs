@@ -78,4 +78,8 @@ pub trait Handler {
     fn pause_deadline(&self) -> Option<Instant> {
         None
     }
+
+    /// Called as soon as CRIU has answered, with success or not, and before it has exited: tasks
+    /// have been let go, or have ended.
+    fn responded(&mut self) {}
 }

@@ -5,7 +5,7 @@ use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus};
 use nix::errno::Errno;
 
 /// An error number in Go's words, which are the C library's in lower case.
-pub(super) fn go_errno(errno: Errno) -> String {
+pub(crate) fn go_errno(errno: Errno) -> String {
     let text = std::io::Error::from(errno).to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();

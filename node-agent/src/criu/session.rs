@@ -153,6 +153,9 @@ impl Swrk {
             state: State::default(),
         };
         let result = talk.send(request).and_then(|()| talk.listen());
+        if result.is_ok() {
+            talk.handler.responded();
+        }
         let State { events, stop, .. } = talk.state;
         let response = match result {
             Ok(response) => response,

@@ -154,13 +154,11 @@ impl Journal {
     /// # Errors
     /// [`Error::Busy`], or the file cannot be written.
     pub fn begin(&self, entry: Entry) -> Result<Record, Error> {
-        let name = Sha256::digest(entry.state_dir.as_os_str().as_encoded_bytes());
-        let name: String = name
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let path = self.dir.join(format!("{name}.json"));
+        let digest = Sha256::digest(entry.state_dir.as_os_str().as_encoded_bytes());
+        let mut name = [0; 8];
+        name.copy_from_slice(&digest[..8]);
+        let name = u64::from_be_bytes(name);
+        let path = self.dir.join(format!("{name:016x}.json"));
         let lock = hold(&path)?.ok_or_else(|| Error::Busy { path: path.clone() })?;
         let mut record = Record { path, lock, entry };
         record.write()?;

@@ -29,7 +29,7 @@ use crate::{
         self, Cancel, Launch, Limits, Swrk, Version, abilities::Abilities, messages::CriuFeatures,
     },
     images::{self, DumpStats, Folder},
-    runtime::{Container, Flavour, processes},
+    runtime::{Container, Flavour, cgroup::Freezer, processes},
 };
 
 /// Oldest CRIU that runc works with at all.
@@ -284,7 +284,7 @@ impl Dump<'_> {
             config_file: self.target.site.file.as_deref(),
             external,
             mounts,
-            freezer: self.target.freezer.as_ref().map(|freezer| freezer.dir()),
+            freezer: self.target.freezer.as_ref().map(Freezer::dir),
             unified: self.target.unified,
             lock: sent,
         };
@@ -367,9 +367,10 @@ impl Dump<'_> {
         let guard = &self.target.guard;
         let freezer = self.target.freezer.as_ref().filter(|_| self.target.thawed);
         let links = self.request.options.link_remap || self.target.site.link_remap;
-        let link_remaps = match links {
-            true => remap::folders(&processes::pids(self.container)?),
-            false => Vec::new(),
+        let link_remaps = if links {
+            remap::folders(&processes::pids(self.container)?)
+        } else {
+            Vec::new()
         };
         let network = self.target.network.as_ref().zip(lock);
         let network = network.filter(|(_, method)| *method != Method::Skip);

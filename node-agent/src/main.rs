@@ -1,5 +1,5 @@
 //! The node agent's binary: hands its arguments to [`node_agent::cli`] and exits with what that says.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
+    node_agent::cli::run(std::env::args_os())
 }

@@ -1,0 +1,137 @@
+//! Which hierarchy is mounted where, and in which cgroup of it a process is.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fs, io,
+    os::unix::ffi::OsStrExt as _,
+    path::{Component, Path, PathBuf},
+};
+
+/// A mounted cgroup hierarchy, as `/proc/PID/mountinfo` tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CgroupMount {
+    /// Where it is mounted.
+    pub mountpoint: PathBuf,
+    /// Which cgroup of the hierarchy is the root of the mount.
+    pub root: PathBuf,
+    /// The unified hierarchy.
+    pub unified: bool,
+    /// Options of the superblock; on v1 the controllers are among them, or `name=NAME`.
+    pub options: Vec<String>,
+}
+
+/// A process's cgroup in every hierarchy: controller (`""` for the unified one, `name=NAME` for a
+/// named one) to path, as in `/proc/PID/cgroup`.
+pub type Membership = BTreeMap<String, PathBuf>;
+
+/// Reads the cgroup mounts out of a `mountinfo` file. Lines that are none are skipped.
+#[must_use]
+pub fn parse_mounts(mountinfo: &[u8]) -> Vec<CgroupMount> {
+    mountinfo
+        .split(|byte| *byte == b'\n')
+        .filter_map(mount_line)
+        .collect()
+}
+
+/// `ID PARENT MAJ:MIN ROOT MOUNTPOINT OPTIONS [TAGS…] - TYPE SOURCE SUPEROPTIONS`
+fn mount_line(line: &[u8]) -> Option<CgroupMount> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let root = unescape(fields.nth(3)?);
+    let mountpoint = unescape(fields.next()?);
+    fields.by_ref().find(|field| *field == b"-")?;
+    let unified = match fields.next()? {
+        b"cgroup" => false,
+        b"cgroup2" => true,
+        _ => return None,
+    };
+    let options = str::from_utf8(fields.nth(1)?).ok()?;
+    let options = options.split(',').map(str::to_owned).collect();
+    Some(CgroupMount {
+        mountpoint,
+        root,
+        unified,
+        options,
+    })
+}
+
+/// Undoes the kernel's `\040` and the like.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        let code = tail.get(..3).filter(|_| *first == b'\\').and_then(octal);
+        match code {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(OsStr::from_bytes(&bytes))
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok()
+}
+
+/// Reads `/proc/PID/cgroup`. Mirrors `parseCgroupFromReader` of runc's cgroups library; a line
+/// without two colons is skipped.
+#[must_use]
+pub fn parse_membership(text: &[u8]) -> Membership {
+    let mut cgroups = Membership::new();
+    for line in text.split(|byte| *byte == b'\n') {
+        let mut parts = line.splitn(3, |byte| *byte == b':').skip(1);
+        let (Some(names), Some(path)) = (parts.next(), parts.next()) else {
+            continue;
+        };
+        let Ok(names) = str::from_utf8(names) else {
+            continue;
+        };
+        for name in names.split(',') {
+            cgroups.insert(name.to_owned(), PathBuf::from(OsStr::from_bytes(path)));
+        }
+    }
+    cgroups
+}
+
+/// The cgroup mounts that this process sees.
+pub(in crate::runtime) fn own_mounts() -> io::Result<Vec<CgroupMount>> {
+    Ok(parse_mounts(&fs::read("/proc/self/mountinfo")?))
+}
+
+/// The cgroups of a process.
+pub(in crate::runtime) fn membership(pid: i32) -> io::Result<Membership> {
+    Ok(parse_membership(&fs::read(format!("/proc/{pid}/cgroup"))?))
+}
+
+/// The directory of the cgroup that a process with this membership is in, in the hierarchy that
+/// `recorded` lies in; `None` when no mount holds `recorded` or shows that cgroup.
+#[must_use]
+pub(in crate::runtime) fn actual_dir(
+    recorded: &Path,
+    mounts: &[CgroupMount],
+    membership: &Membership,
+) -> Option<PathBuf> {
+    let mount = mounts
+        .iter()
+        .filter(|mount| recorded.starts_with(&mount.mountpoint))
+        .max_by_key(|mount| mount.mountpoint.as_os_str().len())?;
+    let path = if mount.unified {
+        membership.get("")
+    } else {
+        mount
+            .options
+            .iter()
+            .find_map(|option| membership.get(option))
+    }?;
+    let below = path.strip_prefix(&mount.root).ok()?;
+    let plain = below
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    plain.then(|| mount.mountpoint.join(below).components().collect())
+}

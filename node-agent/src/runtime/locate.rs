@@ -1,0 +1,1 @@
+//! Finds a container's state directory from the id that Kubernetes knows.

@@ -1,0 +1,1 @@
+//! Which processes are in a container, and which containers share a network namespace.

@@ -51,7 +51,12 @@ impl Environment {
             in_user_namespace,
         );
         let rootless = !is_root || in_user_namespace;
-        Self { pwd: std::env::var_os("PWD"), rootless, root, root_is_own }
+        Self {
+            pwd: std::env::var_os("PWD"),
+            rootless,
+            root,
+            root_is_own,
+        }
     }
 }
 
@@ -93,7 +98,7 @@ fn start(
     match verb {
         Verb::Preflight(args) => Ok(preflight::run(&args)),
         Verb::Checkpoint(parsed) => {
-            let cancel = signals::cancel_on_signals().map_err(Stop::failed)?;
+            let cancel = signals::cancel_on_signals().map_err(|error| Stop::failed(&error))?;
             let around = Surroundings {
                 names,
                 root,
@@ -103,7 +108,7 @@ fn start(
             };
             let engine = node::Node::new(cancel);
             checkpoint::run(&engine, &parsed, &around, log, &mut io::stdout().lock())
-                .map_err(|error| Stop::failed(format!("write /dev/stdout: {error}")))
+                .map_err(|error| Stop::failed(&format!("write /dev/stdout: {error}")))
         }
     }
 }
@@ -114,12 +119,12 @@ fn prepare(globals: &Globals, environment: &Environment, log: &Log) -> Result<Pa
         own_root(&globals.root).map_err(|(advice, error)| {
             // runc prints this line beside its log.
             let _ = writeln!(io::stderr(), "{advice}");
-            Stop::failed(error)
+            Stop::failed(&error)
         })?;
     }
     let root = if globals.root_given {
         let here = golang::fs::current_dir(environment.pwd.as_deref().map(OsStr::new))
-            .map_err(|error| Stop::failed(format!("getwd: {}", golang::fs::Reason(&error))))?;
+            .map_err(|error| Stop::failed(&format!("getwd: {}", golang::fs::Reason(&error))))?;
         app::revise_root(&globals.root, &here)?
     } else {
         globals.root.clone()
@@ -129,7 +134,8 @@ fn prepare(globals: &Globals, environment: &Environment, log: &Log) -> Result<Pa
     }
     log.set_format(globals.format()?);
     if !globals.log.as_os_str().is_empty() {
-        log.write_to(&globals.log).map_err(Stop::failed)?;
+        log.write_to(&globals.log)
+            .map_err(|error| Stop::failed(&error))?;
     }
     Ok(root)
 }
@@ -137,11 +143,17 @@ fn prepare(globals: &Globals, environment: &Environment, log: &Log) -> Result<Pa
 /// Makes the state root below `$XDG_RUNTIME_DIR`, sticky so that nothing prunes it.
 fn own_root(root: &Path) -> Result<(), (&'static str, String)> {
     golang::fs::make_all(root, 0o700).map_err(|error| {
-        ("the path in $XDG_RUNTIME_DIR must be writable by the user", error.to_string())
+        (
+            "the path in $XDG_RUNTIME_DIR must be writable by the user",
+            error.to_string(),
+        )
     })?;
     fs::set_permissions(root, fs::Permissions::from_mode(0o1700)).map_err(|error| {
         let reason = golang::fs::Reason(&error).to_string();
         let text = format!("chmod {}: {reason}", root.display());
-        ("you should check permission of the path in $XDG_RUNTIME_DIR", text)
+        (
+            "you should check permission of the path in $XDG_RUNTIME_DIR",
+            text,
+        )
     })
 }

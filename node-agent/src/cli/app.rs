@@ -21,11 +21,24 @@ pub(crate) const RUNC_VERSION: &str = "1.5.2";
 const USAGE: &str = "checkpoints a container on this node\n\n\
     The checkpoint command takes the flags of `runc checkpoint` and can stand in its place in\n\
     scripts; `runc restore` restores what it writes.";
-const HELP_FLAG: Flag = Flag { names: &["help", "h"], kind: Kind::Bool, usage: "show help" };
+const HELP_FLAG: Flag = Flag {
+    names: &["help", "h"],
+    kind: Kind::Bool,
+    usage: "show help",
+};
 const COMMANDS: &[help::Entry] = &[
-    help::Entry { names: &["checkpoint"], usage: checkpoint::USAGE },
-    help::Entry { names: &["preflight"], usage: "show what this node can do" },
-    help::Entry { names: &["help", "h"], usage: HELP_USAGE },
+    help::Entry {
+        names: &["checkpoint"],
+        usage: checkpoint::USAGE,
+    },
+    help::Entry {
+        names: &["preflight"],
+        usage: "show what this node can do",
+    },
+    help::Entry {
+        names: &["help", "h"],
+        usage: HELP_USAGE,
+    },
 ];
 const HELP_USAGE: &str = "Shows a list of commands or help for one command";
 
@@ -41,22 +54,34 @@ pub(crate) struct Stop {
 impl Stop {
     /// Text on stdout, and success.
     pub(crate) fn shown(stdout: String) -> Self {
-        Self { stdout, error: None }
+        Self {
+            stdout,
+            error: None,
+        }
     }
 
     /// Nothing on stdout, and status 1.
-    pub(crate) fn failed(error: impl ToString) -> Self {
-        Self { stdout: String::new(), error: Some((error.to_string(), 1)) }
+    pub(crate) fn failed(error: &dyn std::fmt::Display) -> Self {
+        Self {
+            stdout: String::new(),
+            error: Some((error.to_string(), 1)),
+        }
     }
 
-    fn misused(stdout: String, error: impl ToString) -> Self {
-        Self { stdout, error: Some((error.to_string(), 1)) }
+    fn misused(stdout: String, error: &dyn std::fmt::Display) -> Self {
+        Self {
+            stdout,
+            error: Some((error.to_string(), 1)),
+        }
     }
 
     fn no_topic(topic: &OsStr) -> Self {
         // urfave/cli's ExitError is written with a newline, which runc logs with the text.
         let text = format!("No help topic for '{}'\n", plain(topic.as_bytes()));
-        Self { stdout: String::new(), error: Some((text, 3)) }
+        Self {
+            stdout: String::new(),
+            error: Some((text, 3)),
+        }
     }
 }
 
@@ -73,7 +98,10 @@ impl Names {
     /// From the first argument of the process.
     pub(crate) fn new(argv0: &OsStr) -> Self {
         let base = path::base(argv0.as_bytes());
-        Self { called: plain(argv0.as_bytes()), base: plain(&base) }
+        Self {
+            called: plain(argv0.as_bytes()),
+            base: plain(&base),
+        }
     }
 }
 
@@ -103,13 +131,20 @@ impl Globals {
         match self.log_format.as_bytes() {
             b"" | b"text" => Ok(Format::Text),
             b"json" => Ok(Format::Json),
-            other => Err(Stop::failed(format!("invalid log-format: {}", plain(other)))),
+            other => Err(Stop::failed(&format!(
+                "invalid log-format: {}",
+                plain(other)
+            ))),
         }
     }
 }
 
 fn global_flags(default_root: &Path) -> Vec<Flag> {
-    let flag = |name, kind, usage| Flag { names: name, kind, usage };
+    let flag = |name, kind, usage| Flag {
+        names: name,
+        kind,
+        usage,
+    };
     vec![
         flag(&["debug"], Kind::Bool, "enable debug logging"),
         flag(
@@ -138,7 +173,11 @@ fn global_flags(default_root: &Path) -> Vec<Flag> {
             "accepted as runc accepts it: unused by checkpoint",
         ),
         HELP_FLAG,
-        Flag { names: &["version", "v"], kind: Kind::Bool, usage: "print the version" },
+        Flag {
+            names: &["version", "v"],
+            kind: Kind::Bool,
+            usage: "print the version",
+        },
     ]
 }
 
@@ -156,17 +195,22 @@ pub(crate) fn read_globals(
     let (mut parsed, result) = goflag::parse(&flags, args);
     let text = || program_help(names, &flags);
     if let Err(error) = goflag::unite_names(&flags, &mut parsed) {
-        return Err(Stop::misused(format!("{error}\n{}", text()), error));
+        return Err(Stop::misused(format!("{error}\n{}", text()), &error));
     }
     if let Err(error) = result {
-        return Err(Stop::misused(format!("Incorrect Usage. {error}\n\n{}", text()), error));
+        return Err(Stop::misused(
+            format!("Incorrect Usage. {error}\n\n{}", text()),
+            &error,
+        ));
     }
     if parsed.bool("help") {
         return Err(Stop::shown(text()));
     }
     if parsed.bool("version") {
         let version = env!("CARGO_PKG_VERSION");
-        return Err(Stop::shown(format!("{NAME} version {version}\nrunc: {RUNC_VERSION}\n")));
+        return Err(Stop::shown(format!(
+            "{NAME} version {version}\nrunc: {RUNC_VERSION}\n"
+        )));
     }
     Ok(Globals {
         root: PathBuf::from(parsed.text("root")),
@@ -215,9 +259,15 @@ pub(crate) fn default_root(
 /// # Errors
 /// The root is `/`.
 pub(crate) fn revise_root(root: &Path, current_dir: &Path) -> Result<PathBuf, Stop> {
-    let root = if root.is_absolute() { path::clean(root) } else { path::join(current_dir, root) };
+    let root = if root.is_absolute() {
+        path::clean(root)
+    } else {
+        path::join(current_dir, root)
+    };
     if root == Path::new("/") {
-        return Err(Stop::failed("Option --root argument should not be set to /"));
+        return Err(Stop::failed(
+            &"Option --root argument should not be set to /",
+        ));
     }
     Ok(root)
 }
@@ -226,7 +276,10 @@ pub(crate) fn revise_root(root: &Path, current_dir: &Path) -> Result<PathBuf, St
 /// but the whole range mapped on itself.
 pub(crate) fn is_user_namespace(uid_map: &str) -> bool {
     let first = uid_map.lines().next().unwrap_or_default();
-    let numbers: Vec<u64> = first.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let numbers: Vec<u64> = first
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
     !uid_map.is_empty() && numbers != [0, 0, 4_294_967_295]
 }
 
@@ -293,7 +346,10 @@ fn read_command(
     let args = goflag::reorder(&flags, args);
     let (mut parsed, result) = goflag::parse(&flags, &args);
     if let Err(error) = result.and_then(|()| goflag::unite_names(&flags, &mut parsed)) {
-        return Err(Stop::misused(format!("Incorrect Usage: {error}\n\n{}", help()), error));
+        return Err(Stop::misused(
+            format!("Incorrect Usage: {error}\n\n{}", help()),
+            &error,
+        ));
     }
     if parsed.bool("help") {
         return Err(Stop::shown(help()));

@@ -88,7 +88,11 @@ pub(crate) fn run<E: Engine>(
     let written = if json {
         out.write_all(output::failure(&error).as_bytes())
     } else if matches!(error, Error::ArgumentCount { .. }) {
-        write!(out, "Incorrect Usage.\n\n{}", checkpoint_help(&around.names))
+        write!(
+            out,
+            "Incorrect Usage.\n\n{}",
+            checkpoint_help(&around.names)
+        )
     } else {
         Ok(())
     };
@@ -104,11 +108,15 @@ fn attempt<E: Engine>(
     log: &Log,
 ) -> Result<Report, Error> {
     let [id] = parsed.args.as_slice() else {
-        return Err(Error::ArgumentCount { program: around.names.called.clone() });
+        return Err(Error::ArgumentCount {
+            program: around.names.called.clone(),
+        });
     };
     if around.rootless {
         let name = &around.names.base;
-        log.warn(&format!("{name} checkpoint is untested with rootless containers"));
+        log.warn(&format!(
+            "{name} checkpoint is untested with rootless containers"
+        ));
     }
     if id.is_empty() {
         return Err(Error::EmptyId);

@@ -141,7 +141,10 @@ impl Parsed {
 /// Reads flags up to the first argument that is none, or past `--`. On an error what was read so
 /// far comes with it, as urfave/cli looks at it too. Mirrors `FlagSet.parseOne` of Go 1.26.
 pub(crate) fn parse(flags: &[Flag], args: &[OsString]) -> (Parsed, Result<(), FlagError>) {
-    let mut parsed = Parsed { values: defaults(flags), ..Parsed::default() };
+    let mut parsed = Parsed {
+        values: defaults(flags),
+        ..Parsed::default()
+    };
     let mut rest = args;
     let result = loop {
         match parse_one(flags, &mut parsed, &mut rest) {
@@ -163,7 +166,10 @@ fn defaults(flags: &[Flag]) -> BTreeMap<&'static str, Value> {
         Kind::Checked(_) => Value::Text(OsString::new()),
     };
     let named = |flag: &Flag| -> Vec<_> {
-        flag.names.iter().map(|name| (*name, value(&flag.kind))).collect()
+        flag.names
+            .iter()
+            .map(|name| (*name, value(&flag.kind)))
+            .collect()
     };
     flags.iter().flat_map(named).collect()
 }
@@ -206,7 +212,9 @@ fn parse_one(
         (_, Some(inline)) => inline.to_vec(),
         (Kind::Bool, None) => b"true".to_vec(),
         (_, None) => {
-            let (value, tail) = rest.split_first().ok_or(FlagError::NoValue(name.to_owned()))?;
+            let (value, tail) = rest
+                .split_first()
+                .ok_or(FlagError::NoValue(name.to_owned()))?;
             *rest = tail;
             value.as_bytes().to_vec()
         }
@@ -215,13 +223,12 @@ fn parse_one(
     Ok(true)
 }
 
-fn set(
-    parsed: &mut Parsed,
-    flag: &Flag,
-    name: &'static str,
-    text: &[u8],
-) -> Result<(), FlagError> {
-    let refused = |why: String| FlagError::Value { name: name.to_owned(), value: quote(text), why };
+fn set(parsed: &mut Parsed, flag: &Flag, name: &'static str, text: &[u8]) -> Result<(), FlagError> {
+    let refused = |why: String| FlagError::Value {
+        name: name.to_owned(),
+        value: quote(text),
+        why,
+    };
     let given = OsString::from_vec(text.to_vec());
     let value = match &flag.kind {
         Kind::Bool => Value::Bool(parse_bool(text).map_err(|error| FlagError::Bool {
@@ -255,12 +262,18 @@ fn set(
 /// [`FlagError::TwoForms`] when two of them were given.
 pub(crate) fn unite_names(flags: &[Flag], parsed: &mut Parsed) -> Result<(), FlagError> {
     for flag in flags {
-        let mut given = flag.names.iter().filter(|name| parsed.given.contains(**name));
+        let mut given = flag
+            .names
+            .iter()
+            .filter(|name| parsed.given.contains(**name));
         let (Some(first), second) = (given.next(), given.next()) else {
             continue;
         };
         if let Some(second) = second {
-            return Err(FlagError::TwoForms((*second).to_owned(), (*first).to_owned()));
+            return Err(FlagError::TwoForms(
+                (*second).to_owned(),
+                (*first).to_owned(),
+            ));
         }
         let value = parsed.values.get(first).cloned();
         for name in flag.names {

@@ -1,12 +1,11 @@
 //! Help in the form that urfave/cli gives it: the same headings, columns and blank lines.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, os::unix::ffi::OsStrExt};
 
 use super::{
     goflag::{Flag, Kind},
-    golang::quote::{plain, quote},
+    golang::quote::quote,
 };
-use std::os::unix::ffi::OsStrExt;
 
 /// A command as help shows it.
 #[derive(Debug, Clone, Copy)]
@@ -36,10 +35,19 @@ pub(crate) struct Program<'a> {
 impl Program<'_> {
     /// The text of `help` and of a refused global flag.
     pub(crate) fn help(&self) -> String {
-        let Self { name, usage, started_as, version, commands, flags } = self;
-        let rows = commands.iter().map(|entry| (entry.names.join(", "), entry.usage.to_owned()));
-        let commands = columns(rows.collect());
-        let flags = columns(flags.iter().map(row).collect());
+        let Self {
+            name,
+            usage,
+            started_as,
+            version,
+            commands,
+            flags,
+        } = self;
+        let rows = commands
+            .iter()
+            .map(|entry| (entry.names.join(", "), entry.usage.to_owned()));
+        let commands = columns(&rows.collect::<Vec<_>>());
+        let flags = columns(&flags.iter().map(row).collect::<Vec<_>>());
         format!(
             "NAME:\n   {name} - {usage}\n\nUSAGE:\n   {started_as} [global options] command \
              [command options] [arguments...]\n\nVERSION:\n   {version}\n\nCOMMANDS:\n{commands}\n\
@@ -65,10 +73,21 @@ pub(crate) struct Command<'a> {
 impl Command<'_> {
     /// The text of `COMMAND --help` and of a refused flag.
     pub(crate) fn help(&self) -> String {
-        let Self { full_name, usage, arguments, description, flags } = self;
-        let options = if flags.is_empty() { "" } else { " [command options]" };
-        let mut text =
-            format!("NAME:\n   {full_name} - {usage}\n\nUSAGE:\n   {full_name}{options} {arguments}");
+        let Self {
+            full_name,
+            usage,
+            arguments,
+            description,
+            flags,
+        } = self;
+        let options = if flags.is_empty() {
+            ""
+        } else {
+            " [command options]"
+        };
+        let mut text = format!(
+            "NAME:\n   {full_name} - {usage}\n\nUSAGE:\n   {full_name}{options} {arguments}"
+        );
         if !description.is_empty() {
             // Writing to a String cannot fail.
             let _ = write!(text, "\n\nDESCRIPTION:\n   {description}");
@@ -76,7 +95,7 @@ impl Command<'_> {
         if flags.is_empty() {
             text.push('\n');
         } else {
-            let rows = columns(flags.iter().map(row).collect());
+            let rows = columns(&flags.iter().map(row).collect::<Vec<_>>());
             let _ = write!(text, "\n\nOPTIONS:\n{rows}   \n");
         }
         text
@@ -85,7 +104,11 @@ impl Command<'_> {
 
 /// `stringifyFlag`: the names with what they take, and the usage with the default.
 fn row(flag: &Flag) -> (String, String) {
-    let value = if matches!(flag.kind, Kind::Bool) { "" } else { " value" };
+    let value = if matches!(flag.kind, Kind::Bool) {
+        ""
+    } else {
+        " value"
+    };
     let names: Vec<String> = flag
         .names
         .iter()
@@ -103,17 +126,17 @@ fn row(flag: &Flag) -> (String, String) {
 
 /// Go's `text/tabwriter` as urfave/cli sets it up: the first column is as wide as its widest cell
 /// and two blanks.
-fn columns(rows: Vec<(String, String)>) -> String {
-    let width = rows.iter().map(|(left, _)| left.chars().count()).max().unwrap_or(0) + 2;
+fn columns(rows: &[(String, String)]) -> String {
+    let width = rows
+        .iter()
+        .map(|(left, _)| left.chars().count())
+        .max()
+        .unwrap_or(0)
+        + 2;
     rows.iter().fold(String::new(), |mut text, (left, right)| {
         let _ = writeln!(text, "   {left:width$}{right}");
         text
     })
-}
-
-/// A name of unknown bytes, for help.
-pub(crate) fn shown(name: &[u8]) -> String {
-    plain(name)
 }
 
 #[cfg(test)]
@@ -147,9 +170,17 @@ mod tests {
 
     #[test]
     fn leaves_out_what_a_command_does_not_have() {
-        let command =
-            Command { full_name: "", usage: "helps", arguments: "[command]", description: "", flags: &[] };
-        assert_eq!(command.help(), "NAME:\n    - helps\n\nUSAGE:\n    [command]\n");
+        let command = Command {
+            full_name: "",
+            usage: "helps",
+            arguments: "[command]",
+            description: "",
+            flags: &[],
+        };
+        assert_eq!(
+            command.help(),
+            "NAME:\n    - helps\n\nUSAGE:\n    [command]\n"
+        );
     }
 
     #[test]
@@ -160,10 +191,20 @@ mod tests {
             started_as: "./p",
             version: "1",
             commands: &[
-                Entry { names: &["save"], usage: "saves" },
-                Entry { names: &["help", "h"], usage: "helps" },
+                Entry {
+                    names: &["save"],
+                    usage: "saves",
+                },
+                Entry {
+                    names: &["help", "h"],
+                    usage: "helps",
+                },
             ],
-            flags: &[Flag { names: &["help", "h"], kind: Kind::Bool, usage: "show help" }],
+            flags: &[Flag {
+                names: &["help", "h"],
+                kind: Kind::Bool,
+                usage: "show help",
+            }],
         };
         assert_eq!(
             program.help(),

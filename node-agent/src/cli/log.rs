@@ -17,8 +17,8 @@ mod format;
 mod layer;
 
 pub(crate) use format::Format;
-pub(crate) use layer::RuncLayer;
 use format::{Caller, Entry, Level};
+pub(crate) use layer::RuncLayer;
 
 /// The log of one run of the command; `logrus`'s standard logger as runc sets it up.
 #[derive(Debug)]
@@ -45,7 +45,10 @@ impl Log {
             format: Format::Text,
             debug: false,
         };
-        Self { start: Instant::now(), sink: Mutex::new(sink) }
+        Self {
+            start: Instant::now(),
+            sink: Mutex::new(sink),
+        }
     }
 
     /// `--debug`: everything from debug up, with the place it comes from.
@@ -93,14 +96,25 @@ impl Log {
             function: module_path!().to_owned(),
             file: format!("{}:{}", place.file(), place.line()),
         };
-        self.write(&Entry { level, message: message.to_owned(), fields: Vec::new() }, caller);
+        self.write(
+            &Entry {
+                level,
+                message: message.to_owned(),
+                fields: Vec::new(),
+            },
+            caller,
+        );
     }
 
     /// Writes one entry, unless its level is below what is shown. runc shows info too, but its
     /// checkpoint has nothing to say there, while the engine has.
     fn write(&self, entry: &Entry, caller: Caller) {
         let mut sink = self.sink();
-        let shown = if sink.debug { Level::Debug } else { Level::Warning };
+        let shown = if sink.debug {
+            Level::Debug
+        } else {
+            Level::Warning
+        };
         if entry.level < shown {
             return;
         }
@@ -136,16 +150,28 @@ mod tests {
         let log = Log::new();
         log.write_to(&path).unwrap();
         log.warn("careful");
-        let entry = Entry { level: Level::Info, message: "quiet".into(), fields: Vec::new() };
+        let entry = Entry {
+            level: Level::Info,
+            message: "quiet".into(),
+            fields: Vec::new(),
+        };
         log.write(&entry, Caller::default());
         log.show_debug();
         log.set_format(Format::Json);
-        log.write(&entry, Caller { function: "f".into(), file: "x.rs:1".into() });
+        log.write(
+            &entry,
+            Caller {
+                function: "f".into(),
+                file: "x.rs:1".into(),
+            },
+        );
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 3, "{text}");
         assert!(lines[1].ends_with(" level=warning msg=careful"), "{text}");
-        assert!(lines[2].starts_with(r#"{"file":"x.rs:1","func":"f","level":"info","msg":"quiet","#));
+        assert!(
+            lines[2].starts_with(r#"{"file":"x.rs:1","func":"f","level":"info","msg":"quiet","#)
+        );
     }
 
     #[test]
@@ -153,7 +179,10 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("missing/log");
         let text = Log::new().write_to(&path).unwrap_err().to_string();
-        assert_eq!(text, format!("open {}: no such file or directory", path.display()));
+        assert_eq!(
+            text,
+            format!("open {}: no such file or directory", path.display())
+        );
         let path = scratch.path().join("log");
         Log::new().write_to(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o133, 0);

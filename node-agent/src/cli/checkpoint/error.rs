@@ -50,12 +50,13 @@ pub(crate) enum Error {
     #[error(transparent)]
     Choice(#[from] RequestError),
     /// The engine failed.
-    #[error("{}", .0.message)]
+    #[error(transparent)]
     Engine(#[from] Failure),
 }
 
 /// A failure of the engine, as far as a user is told.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub(crate) struct Failure {
     /// The stable name of the failure.
     pub(crate) reason: &'static str,

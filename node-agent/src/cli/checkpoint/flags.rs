@@ -25,11 +25,19 @@ pub(crate) fn flags() -> Vec<Flag> {
 }
 
 fn text(name: &'static [&'static str], usage: &'static str) -> Flag {
-    Flag { names: name, kind: Kind::Text(OsString::new()), usage }
+    Flag {
+        names: name,
+        kind: Kind::Text(OsString::new()),
+        usage,
+    }
 }
 
 fn switch(name: &'static [&'static str], usage: &'static str) -> Flag {
-    Flag { names: name, kind: Kind::Bool, usage }
+    Flag {
+        names: name,
+        kind: Kind::Bool,
+        usage,
+    }
 }
 
 /// `checkpointCommand.Flags` of runc 1.5.2.
@@ -37,14 +45,26 @@ fn runc_flags() -> Vec<Flag> {
     vec![
         text(&["image-path"], "path for saving criu image files"),
         text(&["work-path"], "path for saving work files and logs"),
-        text(&["parent-path"], "path for previous criu image files in pre-dump"),
-        switch(&["leave-running"], "leave the process running after checkpointing"),
+        text(
+            &["parent-path"],
+            "path for previous criu image files in pre-dump",
+        ),
+        switch(
+            &["leave-running"],
+            "leave the process running after checkpointing",
+        ),
         switch(&["tcp-established"], "allow open tcp connections"),
         switch(&["tcp-skip-in-flight"], "skip in-flight tcp connections"),
-        switch(&["link-remap"], "allow one to link unlinked files back when possible"),
+        switch(
+            &["link-remap"],
+            "allow one to link unlinked files back when possible",
+        ),
         switch(&["ext-unix-sk"], "allow external unix sockets"),
         switch(&["shell-job"], "allow shell jobs"),
-        switch(&["lazy-pages"], "use userfaultfd to lazily restore memory pages"),
+        switch(
+            &["lazy-pages"],
+            "use userfaultfd to lazily restore memory pages",
+        ),
         Flag {
             names: &["status-fd"],
             kind: Kind::Int(-1),
@@ -65,14 +85,21 @@ fn runc_flags() -> Vec<Flag> {
             kind: Kind::List,
             usage: "create a namespace, but don't restore its properties",
         },
-        switch(&["auto-dedup"], "enable auto deduplication of memory images"),
+        switch(
+            &["auto-dedup"],
+            "enable auto deduplication of memory images",
+        ),
     ]
 }
 
 /// What runc does not have. Wrong values are refused like runc's own flags refuse theirs, before
 /// anything is looked at.
 fn own_flags() -> Vec<Flag> {
-    let checked = |names, check, usage| Flag { names, kind: Kind::Checked(check), usage };
+    let checked = |names, check, usage| Flag {
+        names,
+        kind: Kind::Checked(check),
+        usage,
+    };
     vec![
         checked(
             &["network-lock"],
@@ -84,12 +111,20 @@ fn own_flags() -> Vec<Flag> {
         ),
         checked(
             &["ghost-limit"],
-            |text| parse_bytes(text).map(|_| ()).map_err(|error| error.to_string()),
+            |text| {
+                parse_bytes(text)
+                    .map(|_| ())
+                    .map_err(|error| error.to_string())
+            },
             "BYTES of the largest deleted but open file to save, also as 64K or 1Mi (default: 1Mi)",
         ),
         checked(
             &["timeout"],
-            |text| parse_bound(text).map(|_| ()).map_err(|error| error.to_string()),
+            |text| {
+                parse_bound(text)
+                    .map(|_| ())
+                    .map_err(|error| error.to_string())
+            },
             "bound on the whole checkpoint, as 30s or in seconds; the container then goes on",
         ),
         checked(
@@ -101,7 +136,10 @@ fn own_flags() -> Vec<Flag> {
             "what to print on stdout: text (nothing) or json, also of a failure (default: text)",
         ),
         switch(&["progress"], "show the current step, on a terminal only"),
-        switch(&["durable"], "flush the image to disk and compute its digest"),
+        switch(
+            &["durable"],
+            "flush the image to disk and compute its digest",
+        ),
     ]
 }
 

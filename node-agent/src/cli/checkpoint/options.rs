@@ -44,7 +44,12 @@ pub(super) fn read<'a>(parsed: &'a Parsed, pwd: Option<&OsStr>) -> Result<Checke
     let parent = parent(&image_dir, parsed.text("parent-path"))?;
     let page_server = page_server(parsed.text("page-server"))?;
     empty_namespaces(&parsed.list("empty-ns"))?;
-    Ok(Checked { parsed, image_dir, parent, page_server })
+    Ok(Checked {
+        parsed,
+        image_dir,
+        parent,
+        page_server,
+    })
 }
 
 /// `getDefaultImagePath` of runc when none was given.
@@ -70,7 +75,9 @@ fn parent(image_dir: &Path, given: &OsStr) -> Result<Option<Parent>, Error> {
     if !found.is_dir() {
         return Err(Error::Parent(fs::not_a_directory("", &real)));
     }
-    Ok(Some(Parent { path: given.to_owned() }))
+    Ok(Some(Parent {
+        path: given.to_owned(),
+    }))
 }
 
 /// The page server's rules: both parts must be there, the port is a number cut to 32 bits.
@@ -84,7 +91,10 @@ fn page_server(given: &OsStr) -> Result<Option<PageServer>, Error> {
         return Err(Error::PageServerForm);
     }
     let port = parse_decimal(port.as_bytes()).map_err(|_| Error::PageServerPort)?;
-    Ok(Some(PageServer { address: address.to_owned(), port: lower_half(port) }))
+    Ok(Some(PageServer {
+        address: address.to_owned(),
+        port: lower_half(port),
+    }))
 }
 
 /// Go's `int32(n)` and the kernel's own view of a descriptor number: the lower 32 bits.
@@ -116,7 +126,12 @@ impl Checked<'_> {
     /// [`Self::cgroups_mode`]'s; the other values were checked when the flags were read.
     pub(super) fn request(self) -> Result<Request, Error> {
         let cgroups_mode = self.cgroups_mode()?;
-        let Self { parsed, image_dir, parent, page_server } = self;
+        let Self {
+            parsed,
+            image_dir,
+            parent,
+            page_server,
+        } = self;
         let given = |name: &str| plain(parsed.text(name).as_bytes());
         let network_lock = match given("network-lock").as_str() {
             "" => NetworkLock::Auto,
@@ -125,8 +140,15 @@ impl Checked<'_> {
         let work = parsed.text("work-path");
         let status_fd = parsed.int("status-fd");
         Ok(Request {
-            kind: if parsed.bool("pre-dump") { Kind::PreDump } else { Kind::Dump },
-            image: Image::InPlace { dir: image_dir, durable: parsed.bool("durable") },
+            kind: if parsed.bool("pre-dump") {
+                Kind::PreDump
+            } else {
+                Kind::Dump
+            },
+            image: Image::InPlace {
+                dir: image_dir,
+                durable: parsed.bool("durable"),
+            },
             work_dir: (!work.is_empty()).then(|| PathBuf::from(work)),
             parent,
             options: switches(parsed),
@@ -201,8 +223,14 @@ mod tests {
         };
         assert_eq!(check(&[]), Ok(()));
         assert_eq!(check(&["network", "network"]), Ok(()));
-        assert_eq!(check(&["network", "ipc"]), Err(r#"namespace "ipc" is not supported"#.to_owned()));
-        assert_eq!(check(&["a\"\n"]), Err(r#"namespace "a\"\n" is not supported"#.to_owned()));
+        assert_eq!(
+            check(&["network", "ipc"]),
+            Err(r#"namespace "ipc" is not supported"#.to_owned())
+        );
+        assert_eq!(
+            check(&["a\"\n"]),
+            Err(r#"namespace "a\"\n" is not supported"#.to_owned())
+        );
     }
 
     #[test]
@@ -216,8 +244,16 @@ mod tests {
             parent(&at("image"), OsStr::new(given)).map_err(|error| error.to_string())
         };
         assert_eq!(check(""), Ok(None));
-        assert_eq!(check("../old"), Ok(Some(Parent { path: "../old".into() })));
-        assert_eq!(check("/old"), Err("--parent-path must be relative".to_owned()));
+        assert_eq!(
+            check("../old"),
+            Ok(Some(Parent {
+                path: "../old".into()
+            }))
+        );
+        assert_eq!(
+            check("/old"),
+            Err("--parent-path must be relative".to_owned())
+        );
         let path = scratch.path().display();
         let gone = format!("invalid --parent-path: stat {path}/gone: no such file or directory");
         assert_eq!(check("../gone"), Err(gone));

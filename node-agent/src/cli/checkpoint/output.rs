@@ -29,7 +29,10 @@ struct Outcome<'a> {
 
 /// `{"checkpoint": …}` and a newline.
 pub(super) fn success(report: &Report) -> String {
-    line(&Outcome { checkpoint: Some(report), failure: None })
+    line(&Outcome {
+        checkpoint: Some(report),
+        failure: None,
+    })
 }
 
 /// `{"failure": {"reason", "message", "hint", "criuErrno", "log"}}` and a newline.
@@ -41,16 +44,21 @@ pub(super) fn failure(error: &Error) -> String {
         criu_errno: error.criu_errno(),
         log: error.quoted(),
     };
-    line(&Outcome { checkpoint: None, failure: Some(failure) })
+    line(&Outcome {
+        checkpoint: None,
+        failure: Some(failure),
+    })
 }
 
 fn line(outcome: &Outcome<'_>) -> String {
     // Strings, numbers and lists always become JSON; a path that is no UTF-8 does not.
     match serde_json::to_string(outcome) {
         Ok(text) => text + "\n",
-        Err(error) => serde_json::json!({ "failure": {
+        Err(error) => {
+            serde_json::json!({ "failure": {
             "reason": "OutputUnprintable", "message": error.to_string() } })
-        .to_string()
-            + "\n",
+            .to_string()
+                + "\n"
+        }
     }
 }

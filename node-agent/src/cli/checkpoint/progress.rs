@@ -44,7 +44,10 @@ fn words(step: Step) -> String {
         Step::Released => "the container's tasks are released".to_owned(),
         Step::Publishing => "checking the image".to_owned(),
         Step::Done(pause) => {
-            format!("done, the container stood still for {} ms", pause.as_millis())
+            format!(
+                "done, the container stood still for {} ms",
+                pause.as_millis()
+            )
         }
     }
 }

@@ -36,9 +36,16 @@ fn is_flag(flags: &[Flag], arg: &[u8]) -> bool {
     }
     let name = arg.split(|byte| *byte == b'=').next().unwrap_or_default();
     // `--name` loses its first two dashes wherever they are, then one more that leads.
-    let name = if name.starts_with(b"--") { &name[2..] } else { name };
+    let name = if name.starts_with(b"--") {
+        &name[2..]
+    } else {
+        name
+    };
     let name = name.strip_prefix(b"-").unwrap_or(name);
-    flags.iter().flat_map(|flag| flag.names).any(|known| known.as_bytes() == name)
+    flags
+        .iter()
+        .flat_map(|flag| flag.names)
+        .any(|known| known.as_bytes() == name)
 }
 
 #[cfg(test)]
@@ -47,15 +54,21 @@ mod tests {
     use crate::cli::goflag::Kind;
 
     fn sorted(args: &str) -> String {
-        let flag = |names, kind| Flag { names, kind, usage: "" };
+        let flag = |names, kind| Flag {
+            names,
+            kind,
+            usage: "",
+        };
         let flags = [
             flag(&["leave-running"], Kind::Bool),
             flag(&["image-path"], Kind::List),
             flag(&["help", "h"], Kind::Bool),
         ];
         let args: Vec<OsString> = args.split(' ').map(OsString::from).collect();
-        let sorted: Vec<_> =
-            reorder(&flags, &args).into_iter().map(|arg| arg.into_string().unwrap()).collect();
+        let sorted: Vec<_> = reorder(&flags, &args)
+            .into_iter()
+            .map(|arg| arg.into_string().unwrap())
+            .collect();
         sorted.join(" ")
     }
 
@@ -73,7 +86,10 @@ mod tests {
             ("a -- --leave-running", "-- a --leave-running"),
             ("--image-path -- id", "--image-path -- id"),
             ("a - --image-path x", "--image-path x a -"),
-            ("--image-path --leave-running id", "--image-path --leave-running id"),
+            (
+                "--image-path --leave-running id",
+                "--image-path --leave-running id",
+            ),
         ] {
             assert_eq!(sorted(given), want, "{given}");
         }

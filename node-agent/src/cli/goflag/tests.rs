@@ -3,16 +3,23 @@ use proptest::prelude::*;
 use super::*;
 
 fn flags() -> Vec<Flag> {
-    let flag = |names, kind| Flag { names, kind, usage: "" };
+    let flag = |names, kind| Flag {
+        names,
+        kind,
+        usage: "",
+    };
     vec![
         flag(&["leave-running"], Kind::Bool),
         flag(&["image-path"], Kind::Text("".into())),
         flag(&["status-fd"], Kind::Int(-1)),
         flag(&["empty-ns"], Kind::List),
-        flag(&["output"], Kind::Checked(|text| match text {
-            "json" => Ok(()),
-            _ => Err("use json".to_owned()),
-        })),
+        flag(
+            &["output"],
+            Kind::Checked(|text| match text {
+                "json" => Ok(()),
+                _ => Err("use json".to_owned()),
+            }),
+        ),
         flag(&["help", "h"], Kind::Bool),
     ]
 }
@@ -76,7 +83,10 @@ fn stops_at_the_first_argument_that_is_no_flag() {
 
 #[test]
 fn a_value_may_look_like_a_flag() {
-    assert_eq!(good(&["--image-path", "--leave-running"]).text("image-path"), "--leave-running");
+    assert_eq!(
+        good(&["--image-path", "--leave-running"]).text("image-path"),
+        "--leave-running"
+    );
     assert_eq!(good(&["--status-fd", "-3"]).int("status-fd"), -3);
     assert_eq!(good(&["--image-path=a=b"]).text("image-path"), "a=b");
     assert_eq!(good(&["--image-path="]).text("image-path"), "");
@@ -85,7 +95,10 @@ fn a_value_may_look_like_a_flag() {
 #[test]
 fn has_defaults() {
     let parsed = good(&[]);
-    assert_eq!((parsed.int("status-fd"), parsed.text("image-path")), (-1, OsStr::new("")));
+    assert_eq!(
+        (parsed.int("status-fd"), parsed.text("image-path")),
+        (-1, OsStr::new(""))
+    );
     assert!(!parsed.is_set("image-path"));
     assert!(parsed.list("empty-ns").is_empty());
 }
@@ -113,14 +126,26 @@ fn refuses_in_go_words() {
             &["--leave-running=yes"],
             r#"invalid boolean value "yes" for -leave-running: parse error"#,
         ),
-        (&["--leave-running="], r#"invalid boolean value "" for -leave-running: parse error"#),
-        (&["--status-fd", "x"], r#"invalid value "x" for flag -status-fd: parse error"#),
-        (&["--status-fd="], r#"invalid value "" for flag -status-fd: parse error"#),
+        (
+            &["--leave-running="],
+            r#"invalid boolean value "" for -leave-running: parse error"#,
+        ),
+        (
+            &["--status-fd", "x"],
+            r#"invalid value "x" for flag -status-fd: parse error"#,
+        ),
+        (
+            &["--status-fd="],
+            r#"invalid value "" for flag -status-fd: parse error"#,
+        ),
         (
             &["--status-fd=99999999999999999999"],
             r#"invalid value "99999999999999999999" for flag -status-fd: value out of range"#,
         ),
-        (&["--output", "xml"], r#"invalid value "xml" for flag -output: use json"#),
+        (
+            &["--output", "xml"],
+            r#"invalid value "xml" for flag -output: use json"#,
+        ),
     ] {
         assert_eq!(read(args).1.unwrap_err().to_string(), want, "{args:?}");
     }
@@ -133,7 +158,10 @@ fn two_names_of_one_flag_are_refused_and_one_stands_for_both() {
     assert!(parsed.bool("help"));
     let mut parsed = good(&["-h", "--help"]);
     let error = unite_names(&flags(), &mut parsed).unwrap_err();
-    assert_eq!(error.to_string(), "Cannot use two forms of the same flag: h help");
+    assert_eq!(
+        error.to_string(),
+        "Cannot use two forms of the same flag: h help"
+    );
 }
 
 proptest! {

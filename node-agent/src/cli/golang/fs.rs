@@ -27,7 +27,11 @@ pub(crate) struct PathError {
 
 impl PathError {
     fn new(op: &'static str, path: &Path, source: io::Error) -> Self {
-        Self { op, path: path.to_owned(), source }
+        Self {
+            op,
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 
@@ -46,7 +50,9 @@ fn reason(text: &str) -> String {
     let text = text.rfind(" (os error ").map_or(text, |at| &text[..at]);
     let mut chars = text.chars();
     match (chars.next(), chars.clone().next()) {
-        (Some(first), Some(second)) if first.is_ascii_uppercase() && second.is_ascii_lowercase() => {
+        (Some(first), Some(second))
+            if first.is_ascii_uppercase() && second.is_ascii_lowercase() =>
+        {
             first.to_ascii_lowercase().to_string() + chars.as_str()
         }
         _ => text.to_owned(),
@@ -60,7 +66,11 @@ fn reason(text: &str) -> String {
 /// The first level that could not be made, or `mkdir PATH: not a directory`.
 pub(crate) fn make_all(path: &Path, mode: u32) -> Result<(), PathError> {
     if let Ok(found) = fs::metadata(path) {
-        return if found.is_dir() { Ok(()) } else { Err(not_a_directory("mkdir", path)) };
+        return if found.is_dir() {
+            Ok(())
+        } else {
+            Err(not_a_directory("mkdir", path))
+        };
     }
     if let Some(parent) = parent_by_text(path.as_os_str()) {
         make_all(Path::new(&parent), mode)?;
@@ -147,7 +157,10 @@ mod tests {
             let error = io::Error::from_raw_os_error(errno);
             assert_eq!(Reason(&error).to_string(), want);
         }
-        assert_eq!(reason("RFS specific error (os error 94)"), "RFS specific error");
+        assert_eq!(
+            reason("RFS specific error (os error 94)"),
+            "RFS specific error"
+        );
     }
 
     #[test]
@@ -161,7 +174,11 @@ mod tests {
             ("/", None),
             ("", None),
         ] {
-            assert_eq!(parent_by_text(OsStr::new(path)).as_deref(), want.map(OsStr::new), "{path}");
+            assert_eq!(
+                parent_by_text(OsStr::new(path)).as_deref(),
+                want.map(OsStr::new),
+                "{path}"
+            );
         }
     }
 
@@ -170,9 +187,15 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let dir = scratch.path().join("a");
         make_all(&dir.join("."), 0o700).unwrap();
-        assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(&dir).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         make_all(&dir, 0o600).unwrap();
-        assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(&dir).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
     }
 
     #[test]
@@ -184,6 +207,9 @@ mod tests {
         assert_eq!(text, format!("mkdir {}: not a directory", file.display()));
         let text = make_all(&file.join("x/y"), 0o600).unwrap_err().to_string();
         assert_eq!(text, format!("mkdir {}: not a directory", file.display()));
-        assert_eq!(make_all(Path::new(""), 0o600).unwrap_err().to_string(), "mkdir : no such file or directory");
+        assert_eq!(
+            make_all(Path::new(""), 0o600).unwrap_err().to_string(),
+            "mkdir : no such file or directory"
+        );
     }
 }

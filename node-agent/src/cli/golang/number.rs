@@ -59,7 +59,9 @@ fn magnitude(text: &[u8], prefixes: bool) -> Result<u64, NumberError> {
     };
     let mut value: u64 = 0;
     for byte in digits.iter().filter(|byte| !(prefixes && **byte == b'_')) {
-        let digit = char::from(*byte).to_digit(base).ok_or(NumberError::Syntax)?;
+        let digit = char::from(*byte)
+            .to_digit(base)
+            .ok_or(NumberError::Syntax)?;
         value = value
             .checked_mul(u64::from(base))
             .and_then(|value| value.checked_add(u64::from(digit)))
@@ -102,9 +104,13 @@ fn parse_duration(text: &str) -> Result<Duration, NumberError> {
         return Err(NumberError::Syntax);
     }
     while !rest.is_empty() {
-        let number = rest.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(rest.len());
+        let number = rest
+            .find(|c: char| c != '.' && !c.is_ascii_digit())
+            .unwrap_or(rest.len());
         let (value, tail) = rest.split_at(number);
-        let unit = tail.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(tail.len());
+        let unit = tail
+            .find(|c: char| c == '.' || c.is_ascii_digit())
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit);
         let value: f64 = value.parse().map_err(|_| NumberError::Syntax)?;
         let seconds = value * unit_seconds(unit).ok_or(NumberError::Syntax)?;

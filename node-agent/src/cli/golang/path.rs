@@ -47,9 +47,16 @@ pub(crate) fn join(first: &Path, second: &Path) -> PathBuf {
 /// `filepath.Base`: the last name of a path, as an empty or rooted one has it.
 pub(crate) fn base(path: &[u8]) -> Vec<u8> {
     let Some(end) = path.iter().rposition(|byte| *byte != b'/') else {
-        return if path.is_empty() { b".".to_vec() } else { b"/".to_vec() };
+        return if path.is_empty() {
+            b".".to_vec()
+        } else {
+            b"/".to_vec()
+        };
     };
-    let start = path[..end].iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+    let start = path[..end]
+        .iter()
+        .rposition(|byte| *byte == b'/')
+        .map_or(0, |at| at + 1);
     path[start..=end].to_vec()
 }
 
@@ -91,7 +98,13 @@ mod tests {
 
     #[test]
     fn finds_the_last_name() {
-        for (path, want) in [("", "."), ("/", "/"), ("a", "a"), ("/a/b", "b"), ("a/b//", "b")] {
+        for (path, want) in [
+            ("", "."),
+            ("/", "/"),
+            ("a", "a"),
+            ("/a/b", "b"),
+            ("a/b//", "b"),
+        ] {
             assert_eq!(base(path.as_bytes()), want.as_bytes(), "{path:?}");
         }
     }

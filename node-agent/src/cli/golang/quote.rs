@@ -8,7 +8,10 @@ pub(crate) fn quote(text: &[u8]) -> String {
     out.push('"');
     for chunk in text.utf8_chunks() {
         chunk.valid().chars().for_each(|c| push_char(&mut out, c));
-        chunk.invalid().iter().for_each(|byte| push_hex(&mut out, u32::from(*byte), 2, 'x'));
+        chunk
+            .invalid()
+            .iter()
+            .for_each(|byte| push_hex(&mut out, u32::from(*byte), 2, 'x'));
     }
     out.push('"');
     out
@@ -41,7 +44,10 @@ fn push_hex(out: &mut String, value: u32, width: usize, letter: char) {
 
 /// What Go prints for a string of unknown bytes with `%s`, as far as a Rust string can hold it.
 pub(crate) fn plain(text: &[u8]) -> String {
-    str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text).into_owned(), str::to_owned)
+    str::from_utf8(text).map_or_else(
+        |_| String::from_utf8_lossy(text).into_owned(),
+        str::to_owned,
+    )
 }
 
 #[cfg(test)]
@@ -54,7 +60,10 @@ mod tests {
             (&b"plain"[..], r#""plain""#),
             (b"", r#""""#),
             (b"a\"b\\c", r#""a\"b\\c""#),
-            (b"line\nnext\ttab\r\x07\x08\x0b\x0c", r#""line\nnext\ttab\r\a\b\v\f""#),
+            (
+                b"line\nnext\ttab\r\x07\x08\x0b\x0c",
+                r#""line\nnext\ttab\r\a\b\v\f""#,
+            ),
             (b"\x01\x7f", r#""\x01\x7f""#),
             (b"\xff\xfe", r#""\xff\xfe""#),
             ("café 日".as_bytes(), "\"café 日\""),

@@ -74,10 +74,17 @@ impl Entry {
             &["time", "msg", "level", "logrus_error"]
         };
         let name = |name: &str| {
-            if own.contains(&name) { format!("fields.{name}") } else { name.to_owned() }
+            if own.contains(&name) {
+                format!("fields.{name}")
+            } else {
+                name.to_owned()
+            }
         };
-        let mut fields: Vec<_> =
-            self.fields.iter().map(|(key, value)| (name(key), value.as_str())).collect();
+        let mut fields: Vec<_> = self
+            .fields
+            .iter()
+            .map(|(key, value)| (name(key), value.as_str()))
+            .collect();
         fields.sort();
         fields
     }
@@ -86,7 +93,12 @@ impl Entry {
 /// RFC 3339 to the second, `Z` where the offset is zero.
 fn timestamp(now: &Zoned) -> String {
     let zulu = now.offset().is_zero();
-    now.strftime(if zulu { "%Y-%m-%dT%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%S%:z" }).to_string()
+    now.strftime(if zulu {
+        "%Y-%m-%dT%H:%M:%SZ"
+    } else {
+        "%Y-%m-%dT%H:%M:%S%:z"
+    })
+    .to_string()
 }
 
 /// `key=value` pairs: time, level, message, caller, then the fields.
@@ -102,14 +114,21 @@ pub(super) fn text(entry: &Entry, caller: Option<&Caller>, now: &Zoned) -> Strin
         pairs.push(("file".to_owned(), file));
     }
     pairs.extend(entry.sorted(caller.is_some()));
-    let pairs: Vec<_> = pairs.iter().map(|(key, value)| format!("{key}={}", word(value))).collect();
+    let pairs: Vec<_> = pairs
+        .iter()
+        .map(|(key, value)| format!("{key}={}", word(value)))
+        .collect();
     pairs.join(" ") + "\n"
 }
 
 /// A value, quoted unless every character is harmless (`needsQuoting`).
 fn word(value: &str) -> String {
     let harmless = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
-    if value.chars().all(harmless) { value.to_owned() } else { quote(value.as_bytes()) }
+    if value.chars().all(harmless) {
+        value.to_owned()
+    } else {
+        quote(value.as_bytes())
+    }
 }
 
 /// A terminal's line: level in colour, seconds since the start, message padded to 44 characters.
@@ -140,8 +159,10 @@ pub(super) fn json(entry: &Entry, caller: Option<&Caller>, now: &Zoned) -> Strin
         pairs.push(("file".to_owned(), file));
     }
     pairs.sort();
-    let pairs: Vec<_> =
-        pairs.iter().map(|(key, value)| format!("{}:{}", json_text(key), json_text(value))).collect();
+    let pairs: Vec<_> = pairs
+        .iter()
+        .map(|(key, value)| format!("{}:{}", json_text(key), json_text(value)))
+        .collect();
     format!("{{{}}}\n", pairs.join(","))
 }
 
@@ -174,13 +195,22 @@ mod tests {
     use super::*;
 
     fn entry(message: &str, fields: &[(&str, &str)]) -> Entry {
-        let fields =
-            fields.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Entry { level: Level::Error, message: message.to_owned(), fields }
+        let fields = fields
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        Entry {
+            level: Level::Error,
+            message: message.to_owned(),
+            fields,
+        }
     }
 
     fn caller() -> Caller {
-        Caller { function: "main.fatal()".into(), file: "utils.go:62".into() }
+        Caller {
+            function: "main.fatal()".into(),
+            file: "utils.go:62".into(),
+        }
     }
 
     fn at(time: &str) -> Zoned {
@@ -195,13 +225,26 @@ mod tests {
             (entry("word", &[]), "level=error msg=word"),
             (entry("", &[]), "level=error"),
             (entry("nl\n", &[]), r#"level=error msg="nl\n""#),
-            (entry("a-b.c_d/e@f^g+h", &[]), "level=error msg=a-b.c_d/e@f^g+h"),
-            (entry("m", &[("b", "2 3"), ("a", ""), ("msg", "x")]), r#"level=error msg=m a= b="2 3" fields.msg=x"#),
+            (
+                entry("a-b.c_d/e@f^g+h", &[]),
+                "level=error msg=a-b.c_d/e@f^g+h",
+            ),
+            (
+                entry("m", &[("b", "2 3"), ("a", ""), ("msg", "x")]),
+                r#"level=error msg=m a= b="2 3" fields.msg=x"#,
+            ),
         ] {
-            assert_eq!(text(&entry, None, &now), format!("time=\"2026-11-23T19:00:00Z\" {want}\n"));
+            assert_eq!(
+                text(&entry, None, &now),
+                format!("time=\"2026-11-23T19:00:00Z\" {want}\n")
+            );
         }
         assert_eq!(
-            text(&entry("m", &[]), Some(&caller()), &at("2026-11-23T19:00:00+05:30[Asia/Kolkata]")),
+            text(
+                &entry("m", &[]),
+                Some(&caller()),
+                &at("2026-11-23T19:00:00+05:30[Asia/Kolkata]")
+            ),
             "time=\"2026-11-23T19:00:00+05:30\" level=error msg=m func=\"main.fatal()\" \
              file=\"utils.go:62\"\n"
         );
@@ -210,8 +253,15 @@ mod tests {
     #[test]
     fn a_terminal_gets_colour_and_a_padded_message() {
         let line = colored(&entry("short\n", &[]), None, Duration::from_secs(3));
-        assert_eq!(line, format!("\x1b[31mERRO\x1b[0m[0003] {:<44} \n", "short"));
-        let line = colored(&entry("m", &[("k", "v w")]), Some(&caller()), Duration::ZERO);
+        assert_eq!(
+            line,
+            format!("\x1b[31mERRO\x1b[0m[0003] {:<44} \n", "short")
+        );
+        let line = colored(
+            &entry("m", &[("k", "v w")]),
+            Some(&caller()),
+            Duration::ZERO,
+        );
         let want = format!(
             "\x1b[31mERRO\x1b[0m[0000]utils.go:62 main.fatal() {:<44}  \x1b[31mk\x1b[0m=\"v w\"\n",
             "m"

@@ -24,10 +24,21 @@ impl<S: Subscriber> Layer<S> for RuncLayer {
         let data = event.metadata();
         let caller = Caller {
             function: data.module_path().unwrap_or_default().to_owned(),
-            file: format!("{}:{}", data.file().unwrap_or_default(), data.line().unwrap_or_default()),
+            file: format!(
+                "{}:{}",
+                data.file().unwrap_or_default(),
+                data.line().unwrap_or_default()
+            ),
         };
         let Words { message, fields } = words;
-        self.0.write(&Entry { level: level(*data.level()), message, fields }, caller);
+        self.0.write(
+            &Entry {
+                level: level(*data.level()),
+                message,
+                fields,
+            },
+            caller,
+        );
     }
 }
 
@@ -99,6 +110,9 @@ mod tests {
         });
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
-        assert!(text.ends_with("level=warning msg=\"cannot thaw\" path=\"/a b\" pid=7\n"), "{text}");
+        assert!(
+            text.ends_with("level=warning msg=\"cannot thaw\" path=\"/a b\" pid=7\n"),
+            "{text}"
+        );
     }
 }

@@ -4,11 +4,14 @@
 //! it from outside. Beside it: what a CRIU version is, what its log says, what its configuration
 //! files say and what this binary can do beyond the protocol's own feature check.
 
+pub mod abilities;
 mod cancel;
+pub mod config;
 mod error;
 mod event;
 mod go_text;
 mod launch;
+pub mod log;
 pub mod messages;
 mod session;
 mod transport;

@@ -26,4 +26,5 @@ pub use container::{
 };
 pub use error::Error;
 pub use load::load;
+pub use proc_stat::start_time;
 pub use status::Status;

@@ -20,14 +20,14 @@ pub(super) fn go_errno(errno: Errno) -> String {
 
 /// How a process ended, as Go's `os.ProcessState` prints it.
 pub(super) fn go_status(status: ExitStatus) -> String {
-    let core = if status.core_dumped() {
+    let dumped = if status.core_dumped() {
         " (core dumped)"
     } else {
         ""
     };
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("signal: {}{core}", go_signal(signal)),
+        (None, Some(signal)) => format!("signal: {}{dumped}", go_signal(signal)),
         (None, None) => format!("{status}"),
     }
 }

@@ -206,7 +206,6 @@ impl Swrk {
         };
         let status = self.process.end(Instant::now() + patience);
         match (error, stop) {
-            (error @ Error::Stopped { .. }, _) => error,
             (Error::Broken { .. }, Some(stop)) => Error::Stopped { stop, killed },
             (Error::Broken { via, how, .. }, None) => Error::Broken { via, how, status },
             (error, _) => error,

@@ -205,7 +205,7 @@ impl Process {
         let Some(child) = self.child.as_mut() else {
             return Ok(None);
         };
-        self.status = child.try_wait().map_err(errno)?;
+        self.status = child.try_wait().map_err(|error| errno(&error))?;
         Ok(self.status)
     }
 
@@ -247,7 +247,7 @@ fn reap_later(mut child: Child) {
         .spawn(move || child.wait());
 }
 
-fn errno(error: io::Error) -> Errno {
+fn errno(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL))
 }
 

@@ -106,11 +106,16 @@ fn version_below(root: &Path) -> Version {
 }
 
 /// Whether a directory lies on a cgroup file system of either version.
-pub(super) fn is_cgroup_dir(dir: &Path) -> bool {
+fn is_cgroup_dir(dir: &Path) -> bool {
     statfs(dir).is_ok_and(|fs| {
         let kind = fs.filesystem_type();
         kind == CGROUP_SUPER_MAGIC || kind == CGROUP2_SUPER_MAGIC
     })
+}
+
+/// Whether a directory is a cgroup and not the root of a hierarchy.
+pub(super) fn is_below_root(dir: &Path) -> bool {
+    is_cgroup_dir(dir) && dir.parent().is_some_and(is_cgroup_dir)
 }
 
 /// The names of the v1 hierarchies' directories below [`ROOT`], links such as `cpu` for

@@ -28,7 +28,7 @@ pub(super) enum Hierarchies {
 /// What a crun state directory holds.
 #[derive(Debug)]
 pub(super) struct State<'a> {
-    pub(super) state_dir: &'a Path,
+    pub(super) dir: &'a Path,
     pub(super) id: &'a ContainerId,
     pub(super) status: (&'a Path, &'a Value),
     pub(super) config: (&'a Path, &'a Value),
@@ -49,7 +49,7 @@ pub(super) fn parse(state: &State<'_>) -> Result<Container, Error> {
     Ok(Container {
         id: state.id.clone(),
         flavour: Flavour::Crun,
-        state_dir: state.state_dir.to_owned(),
+        state_dir: state.dir.to_owned(),
         rootfs: rootfs(&status, &bundle)?,
         bundle: Some(bundle),
         init: Init {

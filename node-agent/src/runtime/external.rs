@@ -144,7 +144,7 @@ pub fn mounts(container: &Container) -> Result<Vec<ExternalMount>, Error> {
     }
 }
 
-/// Mirrors `Checkpoint`, `addCriuDumpMount` and `addMaskPaths` in criu_linux.go of runc 1.5.2.
+/// Mirrors `Checkpoint`, `addCriuDumpMount` and `addMaskPaths` in `criu_linux.go` of runc 1.5.2.
 fn runc_mounts(container: &Container) -> Result<Vec<ExternalMount>, Error> {
     let mut list = Vec::new();
     for mount in &container.mounts {
@@ -182,11 +182,7 @@ fn crun_mounts(container: &Container) -> Result<Vec<ExternalMount>, Error> {
         .any(|mount| mount.kind == MountKind::Cgroup);
     if has_cgroup && cgroup::version() != Version::V2 {
         let membership = fs::read("/proc/self/cgroup").map_err(Error::CgroupMounts)?;
-        for name in cgroup::parse_membership(&membership)
-            .keys()
-            .filter(|name| !name.is_empty())
-        {
-            let name = name.strip_prefix("name=").unwrap_or(name);
+        for name in crun_controllers(&String::from_utf8_lossy(&membership)) {
             let point = format!("{}/{name}", cgroup::ROOT);
             list.push(ExternalMount {
                 key: point.clone(),
@@ -225,6 +221,20 @@ fn crun_mounts(container: &Container) -> Result<Vec<ExternalMount>, Error> {
         }
     }
     Ok(list)
+}
+
+/// The directory names of the v1 hierarchies, in the order of `/proc/self/cgroup`. Mirrors
+/// `parse_cgroup_subsystem` of crun: hierarchies with two controllers are named as systemd names
+/// them, the unified one of a hybrid layout is left out.
+fn crun_controllers(membership: &str) -> Vec<&str> {
+    let names = membership.lines().filter_map(|line| line.split(':').nth(1));
+    let names = names.filter(|names| !names.is_empty());
+    let renamed = names.map(|names| match names.strip_prefix("name=").unwrap_or(names) {
+        "net_prio,net_cls" => "net_cls,net_prio",
+        "cpuacct,cpu" => "cpu,cpuacct",
+        other => other,
+    });
+    renamed.collect()
 }
 
 /// Where crun keeps the directory that it binds over masked ones.

@@ -62,7 +62,7 @@ pub fn load(root: &Path, id: &ContainerId) -> Result<Container, Error> {
         Version::V1 | Version::Hybrid => crun::Hierarchies::PerController(cgroup::controllers()),
     };
     crun::parse(&crun::State {
-        state_dir: &state_dir,
+        dir: &state_dir,
         id,
         status: (&status_file, &status),
         config: (&config_file, &config),

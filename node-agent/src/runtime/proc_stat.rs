@@ -30,6 +30,14 @@ pub(super) fn read(pid: i32) -> io::Result<Option<Stat>> {
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
+/// When a process started, in clock ticks since boot; `None` when there is no such process, it has
+/// ended, or it cannot be looked at.
+#[must_use]
+pub fn start_time(pid: i32) -> Option<u64> {
+    let stat = read(pid).ok().flatten()?;
+    (!stat.has_ended()).then_some(stat.start_time)
+}
+
 /// A process that ends between open and read answers ESRCH.
 fn gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)

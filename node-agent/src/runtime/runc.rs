@@ -1,4 +1,4 @@
-//! runc's `state.json`, as `State` in libcontainer/container_linux.go of runc 1.5.2 writes it.
+//! runc's `state.json`, as `State` in `libcontainer/container_linux.go` of runc 1.5.2 writes it.
 
 use std::{
     collections::BTreeMap,
@@ -132,7 +132,7 @@ fn systemd_unit(config: &Field<'_>) -> Result<Option<String>, Error> {
     }
     let name = cgroups.require("name")?.text()?;
     let prefix = cgroups.text_of("scope_prefix")?.unwrap_or_default();
-    if name.ends_with(".slice") {
+    if name.strip_suffix(".slice").is_some() {
         return Ok(Some(name.to_owned()));
     }
     Ok(Some(format!("{prefix}-{name}.scope")))

@@ -61,15 +61,12 @@ fn unescape(field: &[u8]) -> PathBuf {
     let mut rest = field;
     while let [first, tail @ ..] = rest {
         let code = tail.get(..3).filter(|_| *first == b'\\').and_then(octal);
-        match code {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
+        if let Some(byte) = code {
+            bytes.push(byte);
+            rest = tail.get(3..).unwrap_or_default();
+        } else {
+            bytes.push(*first);
+            rest = tail;
         }
     }
     PathBuf::from(OsStr::from_bytes(&bytes))

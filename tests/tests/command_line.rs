@@ -69,7 +69,9 @@ impl Drop for Made {
 }
 
 fn setting(name: &str) -> PathBuf {
-    env::var_os(name).map_or_else(|| panic!("{name} must be set"), PathBuf::from)
+    let value = env::var_os(name);
+    assert!(value.is_some(), "{name} must be set");
+    value.map(PathBuf::from).unwrap_or_default()
 }
 
 /// `STILLFRAME_RUNC` and `STILLFRAME_AGENT` are the programs, `STILLFRAME_BUNDLE` an OCI bundle whose

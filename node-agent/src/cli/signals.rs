@@ -75,4 +75,50 @@ mod tests {
         assert_eq!(ignored_mask(""), 0);
         assert_eq!(ignored_mask("SigIgn:\tnonsense"), 0);
     }
+
+    /// Set in the process that is to be signalled.
+    const CHILD: &str = "STILLFRAME_SIGNALLED";
+
+    /// The signals go to a process of its own: the other tests' threads do not block them.
+    #[test]
+    fn the_first_signal_triggers_the_token_and_a_second_does_no_harm() {
+        if std::env::var_os(CHILD).is_some() {
+            return be_signalled();
+        }
+        let name =
+            "cli::signals::tests::the_first_signal_triggers_the_token_and_a_second_does_no_harm";
+        // Its test runner's own thread must not take them either: it inherits this thread's mask.
+        let set: SigSet = STOPPING.iter().map(|(signal, _)| *signal).collect();
+        set.thread_block().unwrap();
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--test-threads=1"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{output:?}"
+        );
+    }
+
+    fn be_signalled() {
+        use std::os::fd::AsFd;
+
+        use nix::{
+            poll::{PollFd, PollFlags, PollTimeout, poll},
+            sys::signal::kill,
+            unistd::Pid,
+        };
+        let cancel = cancel_on_signals().unwrap();
+        assert_eq!(cancel.why(), None);
+        kill(Pid::this(), Signal::SIGTERM).unwrap();
+        let mut fds = [PollFd::new(cancel.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, PollTimeout::from(10_000_u16)).unwrap(), 1);
+        assert_eq!(cancel.why(), Some(Why::Terminated));
+        for signal in [Signal::SIGINT, Signal::SIGHUP] {
+            kill(Pid::this(), signal).unwrap();
+        }
+        assert_eq!(cancel.why(), Some(Why::Terminated));
+    }
 }

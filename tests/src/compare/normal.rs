@@ -61,7 +61,7 @@ fn without_quotes(text: &str) -> String {
 
 /// Image files carry pids, mount ids and device numbers in their names.
 fn numberless(line: &str) -> String {
-    if !line.ends_with(".img") {
+    if line.strip_suffix(".img").is_none() {
         return line.to_owned();
     }
     let (head, name) = line.rsplit_once('/').unwrap_or(("", line));

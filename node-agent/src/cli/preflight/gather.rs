@@ -12,7 +12,7 @@ use nix::{sys::statfs, unistd::AccessFlags};
 
 use super::facts::{Criu, Facts, Kernel, Runtime};
 use crate::{
-    criu::{Launch, Swrk, messages::CriuFeatures},
+    criu::{Launch, Swrk, abilities::Abilities, messages::CriuFeatures},
     runtime::cgroup,
 };
 
@@ -35,8 +35,7 @@ const STATE_ROOTS: [&str; 6] = [
 ];
 /// CRIU answers within milliseconds; probing the kernel anew takes a few dozen.
 const CRIU_WITHIN: Duration = Duration::from_secs(10);
-/// From this on CRIU knows the nftables lock (3.16), and no lock at all (3.19).
-const NFTABLES_CRIU: u32 = 31_600;
+/// From this on CRIU knows no lock at all (3.19).
 const SKIP_CRIU: u32 = 31_900;
 
 /// Everything.
@@ -103,18 +102,20 @@ fn criu() -> Criu {
         mem_track: features.mem_track.unwrap_or(false),
         lazy_pages: features.lazy_pages.unwrap_or(false),
         pidfd_store: features.pidfd_store.unwrap_or(false),
-        network_locks: network_locks(number),
+        network_locks: network_locks(number, Abilities::of(&launch, None, until)),
     }
 }
 
-fn network_locks(criu: u32) -> Vec<&'static str> {
+/// The nftables lock depends on how CRIU was built and on the kernel: CRIU itself is asked.
+fn network_locks(criu: u32, abilities: Abilities) -> Vec<&'static str> {
+    let Abilities { nftables_lock } = abilities;
     [
-        ("iptables", 0),
-        ("nftables", NFTABLES_CRIU),
-        ("skip", SKIP_CRIU),
+        ("iptables", true),
+        ("nftables", nftables_lock),
+        ("skip", criu >= SKIP_CRIU),
     ]
     .into_iter()
-    .filter(|(_, since)| criu >= *since)
+    .filter(|(_, there)| *there)
     .map(|(name, _)| name)
     .collect()
 }
@@ -199,9 +200,13 @@ mod tests {
     }
 
     #[test]
-    fn lock_methods_come_with_versions() {
-        assert_eq!(network_locks(31_500), ["iptables"]);
-        assert_eq!(network_locks(31_700), ["iptables", "nftables"]);
-        assert_eq!(network_locks(40_201), ["iptables", "nftables", "skip"]);
+    fn lock_methods_come_with_versions_and_builds() {
+        let nftables = |nftables_lock| Abilities { nftables_lock };
+        assert_eq!(network_locks(31_500, nftables(false)), ["iptables"]);
+        assert_eq!(
+            network_locks(31_700, nftables(true)),
+            ["iptables", "nftables"]
+        );
+        assert_eq!(network_locks(40_201, nftables(false)), ["iptables", "skip"]);
     }
 }

@@ -155,7 +155,7 @@ fn iptables_only(facts: &Facts) -> Option<Warning> {
     }
     Some(warning(
         "NoNftablesLock",
-        "CRIU before 3.16 locks the network with iptables only, which takes longer",
+        "this CRIU cannot lock the network with nftables: iptables is used, which takes longer",
         "install CRIU 4.2 or newer with nftables",
     ))
 }

@@ -1,6 +1,6 @@
 //! The request to CRIU, decided from what was asked and what was found. Nothing here looks or acts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{CgroupsMode, Kind, PageServer, Request, lock::Method};
 use crate::{
@@ -44,12 +44,14 @@ pub(super) struct Found<'a> {
     pub(super) freezer: Option<&'a Path>,
     /// The freezer is one of the unified hierarchy.
     pub(super) unified: bool,
+    /// Where CRIU finds the cgroup hierarchies, instead of mounting them anew.
+    pub(super) yard: Option<PathBuf>,
     /// The network lock, where the request is to name one.
     pub(super) lock: Option<Method>,
 }
 
 /// The request. Mirrors `Checkpoint` in `criu_linux.go` of runc 1.5.2, option by option; what runc
-/// never sends (`network_lock`, `ghost_limit`, memory tracking without a parent) is sent only when
+/// never sends (`network_lock`, `ghost_limit`, `cgroup_yard`, memory tracking without a parent) is sent only when
 /// it was decided here.
 pub(super) fn request(asked: &Request, found: Found<'_>) -> CriuReq {
     let Request {
@@ -96,6 +98,7 @@ pub(super) fn request(asked: &Request, found: Found<'_>) -> CriuReq {
         parent_img: parent.as_ref().map(|parent| text(&parent.path)),
         track_mem: (parent.is_some() || options.track_memory).then_some(true),
         ext_mnt: found.mounts.into_iter().map(mount_map).collect(),
+        cgroup_yard: found.yard.as_deref().map(text),
         network_lock: found.lock.map(Method::wire),
         ghost_limit: asked.ghost_limit,
         ..CriuOpts::default()

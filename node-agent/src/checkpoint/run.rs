@@ -29,7 +29,11 @@ use crate::{
         self, Cancel, Launch, Limits, Swrk, Version, abilities::Abilities, messages::CriuFeatures,
     },
     images::{self, DumpStats, Folder},
-    runtime::{Container, Flavour, cgroup::Freezer, processes},
+    runtime::{
+        Container, Flavour,
+        cgroup::{self, Freezer},
+        processes,
+    },
 };
 
 /// Oldest CRIU that runc works with at all.
@@ -286,6 +290,7 @@ impl Dump<'_> {
             mounts,
             freezer: self.target.freezer.as_ref().map(Freezer::dir),
             unified: self.target.unified,
+            yard: cgroup::yard(),
             lock: sent,
         };
         Ok((record, plan::request(self.request, found), status_fd, lock))

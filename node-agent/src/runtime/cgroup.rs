@@ -9,10 +9,12 @@ use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 
 mod freezer;
 mod mounts;
+mod yard;
 
 pub use freezer::{Freezer, FreezerState, Froze};
 pub use mounts::{CgroupMount, Membership, parse_membership, parse_mounts};
 pub(super) use mounts::{actual_dir, membership, own_mounts};
+pub use yard::yard;
 
 /// Where the hierarchies are mounted.
 pub const ROOT: &str = "/sys/fs/cgroup";

@@ -39,11 +39,13 @@ const HARMLESS: [&str; 3] = [
 ];
 
 /// Errors that only say that some earlier one happened.
-const GENERIC: [&str; 7] = [
+const GENERIC: [&str; 9] = [
     "Dumping FAILED.",
     "Pre-dumping FAILED.",
     "Unlock network failed",
     "RPC client reported script error",
+    "One of more action scripts failed",
+    "Unable to detach from",
     "Can't send response",
     "Dump files (pid:",
     "Dump mappings (pid:",
@@ -67,6 +69,30 @@ pub fn quote(path: &Path) -> Vec<String> {
 #[must_use]
 pub fn cause(path: &Path) -> Option<String> {
     cause_from(BufReader::new(open(path).ok()?.take(SIZE_LIMIT)))
+}
+
+/// The id of the run of CRIU that wrote the log; its nftables table is named after it. Known long
+/// before the inventory is written, since CRIU 4.1.
+#[must_use]
+pub fn run_id(path: &Path) -> Option<String> {
+    run_id_from(BufReader::new(open(path).ok()?.take(SIZE_LIMIT)))
+}
+
+fn run_id_from(mut log: impl BufRead) -> Option<String> {
+    const MARK: &str = "CRIU run id = ";
+    const UUID_LENGTH: usize = 36;
+    /// It is among the first; names that a workload chose come later.
+    const LINES: usize = 64;
+    for _ in 0..LINES {
+        let line = next_line(&mut log).ok()??;
+        let Some((_, id)) = line.split_once(MARK) else {
+            continue;
+        };
+        let id = id.trim();
+        let proper = id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        return (proper && id.len() == UUID_LENGTH).then(|| id.to_owned());
+    }
+    None
 }
 
 /// The last `count` error messages of a log, without the harmless ones.
@@ -350,6 +376,16 @@ mod tests {
         let log = "(00.02) Dumping path /tmp/(00.1) Error (a): b\n\
                    (00.03)     42: Error (criu/net.c:1): net: gone\n";
         assert_eq!(cause_from(log.as_bytes()).as_deref(), Some("net: gone"));
+    }
+
+    #[test]
+    fn the_run_s_id_is_read_from_the_log_s_head_and_nothing_else_is_taken_for_it() {
+        let log = "(00.000000) Version: 4.2\n(00.000001) CRIU run id = dd794a9b-bcbf-4bf8-ba12-0123456789ab\n";
+        assert_eq!(
+            run_id_from(log.as_bytes()).as_deref(),
+            Some("dd794a9b-bcbf-4bf8-ba12-0123456789ab")
+        );
+        assert_eq!(run_id_from(&b"CRIU run id = x; flush ruleset\n"[..]), None);
     }
 
     #[test]

@@ -212,11 +212,16 @@ impl Swrk {
         }
     }
 
-    /// One request with one response, in a process that stays.
+    /// One request with one response, in a process that stays. One that has served before and
+    /// breaks off now did not stay: another is started, once.
     fn ask(&mut self, mut request: CriuReq, via: Via, until: Instant) -> Result<CriuResp, Error> {
-        self.renew()?;
         request.keep_open = Some(true);
-        match exchange(&self.process, &request, via, until) {
+        let mut result = exchange(&self.process, &request, via, until);
+        if self.process.has_served() && matches!(result, Err(Error::Broken { .. })) {
+            self.process = Process::swrk(&self.launch)?;
+            result = exchange(&self.process, &request, via, until);
+        }
+        match result {
             Ok(response) if response.success => Ok(response),
             Ok(response) => Err(failed(via, &response)),
             Err(Error::Broken { via, how, .. }) => {

@@ -78,21 +78,30 @@ pub fn run_id(path: &Path) -> Option<String> {
     run_id_from(BufReader::new(open(path).ok()?.take(SIZE_LIMIT)))
 }
 
+/// CRIU makes one when it starts and another when it begins to serve: the latter counts.
 fn run_id_from(mut log: impl BufRead) -> Option<String> {
     const MARK: &str = "CRIU run id = ";
     const UUID_LENGTH: usize = 36;
-    /// It is among the first; names that a workload chose come later.
+    /// It is among the first lines; what a workload can name comes later.
     const LINES: usize = 64;
+    let mut found = None;
     for _ in 0..LINES {
-        let line = next_line(&mut log).ok()??;
+        let Ok(Some(line)) = next_line(&mut log) else {
+            break;
+        };
+        if line.contains("Dumping processes") {
+            break;
+        }
         let Some((_, id)) = line.split_once(MARK) else {
             continue;
         };
         let id = id.trim();
         let proper = id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-        return (proper && id.len() == UUID_LENGTH).then(|| id.to_owned());
+        if proper && id.len() == UUID_LENGTH {
+            found = Some(id.to_owned());
+        }
     }
-    None
+    found
 }
 
 /// The last `count` error messages of a log, without the harmless ones.
@@ -380,10 +389,21 @@ mod tests {
 
     #[test]
     fn the_run_s_id_is_read_from_the_log_s_head_and_nothing_else_is_taken_for_it() {
-        let log = "(00.000000) Version: 4.2\n(00.000001) CRIU run id = dd794a9b-bcbf-4bf8-ba12-0123456789ab\n";
+        let line = |id: &str| format!("(00.000001) CRIU run id = {id}\n");
+        let (first, second, late) = (
+            "aaaaaaaa-bcbf-4bf8-ba12-0123456789ab",
+            "dd794a9b-bcbf-4bf8-ba12-0123456789ab",
+            "cccccccc-bcbf-4bf8-ba12-0123456789ab",
+        );
+        let log = [
+            &line(first),
+            &line(second),
+            "(0) Dumping processes (pid: 1)\n",
+            &line(late),
+        ];
         assert_eq!(
-            run_id_from(log.as_bytes()).as_deref(),
-            Some("dd794a9b-bcbf-4bf8-ba12-0123456789ab")
+            run_id_from(log.concat().as_bytes()).as_deref(),
+            Some(second)
         );
         assert_eq!(run_id_from(&b"CRIU run id = x; flush ruleset\n"[..]), None);
     }

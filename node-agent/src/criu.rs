@@ -13,6 +13,7 @@ pub(crate) mod go_text;
 mod launch;
 pub mod log;
 pub mod messages;
+mod process;
 mod session;
 mod transport;
 mod version;

@@ -14,7 +14,7 @@ mod verify;
 
 pub use error::Error;
 pub use folder::Folder;
-pub use inventory::{Inventory, NetworkLock};
+pub use inventory::{Inventory, NetworkLock, nftables_table};
 pub use publish::{Size, digest, flush, measure, name};
 pub use stats::DumpStats;
 pub use verify::{Kind, Pages, Verified, verify};

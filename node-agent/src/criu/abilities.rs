@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{launch::Launch, transport::Process};
+use super::{launch::Launch, process::Process};
 
 /// The cache's name in its folder.
 const FILE_NAME: &str = "criu-abilities.json";

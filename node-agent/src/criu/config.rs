@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 pub use allowed::{Allowed, CgroupsMode, LockMethod};
-use statement::{Entry, parse_statement};
+use statement::{Entry, parse_lenient, parse_statement};
 
 /// The options of one configuration file, in its order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -104,7 +104,8 @@ impl Site {
     /// line without its dashes, a value after a blank, in quotes if need be, `#` starts a comment.
     ///
     /// # Errors
-    /// [`Error::Syntax`] where CRIU would refuse the file.
+    /// [`Error::Syntax`] where CRIU would refuse the file, and where it overlooks one stray letter
+    /// after a value.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut options = Vec::new();
         for (index, line) in text.split('\n').enumerate() {
@@ -132,12 +133,13 @@ impl Site {
     }
 }
 
-/// What a file's text says about an option; the last mention counts. Lenient: lines that make no
-/// sense are passed over, and an abbreviated name counts, since CRIU's `getopt_long` takes it.
+/// What a file's text says about an option; the last mention counts. Lenient: a line that [`Site::parse`]
+/// refuses counts by its first two words, since CRIU lets some of those pass, and an abbreviated
+/// name counts, since CRIU's `getopt_long` takes it.
 #[must_use]
 pub fn says(text: &str, name: &str) -> Option<Says> {
     text.split('\n')
-        .filter_map(|line| parse_statement(line).ok().flatten())
+        .filter_map(parse_lenient)
         .filter_map(|entry| {
             let (written, value) = split_value(&entry.name, entry.value.as_deref());
             if is_short_for(written, name) {
@@ -233,6 +235,16 @@ mod tests {
         assert_eq!(
             says("bad \"\nnetwork-lock nftables # x", "network-lock"),
             Some(Says::Value("nftables".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_stray_letter_that_criu_overlooks_does_not_hide_the_option() {
+        let nftables = Some(Says::Value("nftables".to_owned()));
+        assert_eq!(says("network-lock nftables x", "network-lock"), nftables);
+        assert_eq!(
+            says("network-lock \"nftables\" x", "network-lock"),
+            nftables
         );
     }
 

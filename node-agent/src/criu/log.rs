@@ -39,11 +39,13 @@ const HARMLESS: [&str; 3] = [
 ];
 
 /// Errors that only say that some earlier one happened.
-const GENERIC: [&str; 7] = [
+const GENERIC: [&str; 9] = [
     "Dumping FAILED.",
     "Pre-dumping FAILED.",
     "Unlock network failed",
     "RPC client reported script error",
+    "One of more action scripts failed",
+    "Unable to detach from",
     "Can't send response",
     "Dump files (pid:",
     "Dump mappings (pid:",
@@ -67,6 +69,39 @@ pub fn quote(path: &Path) -> Vec<String> {
 #[must_use]
 pub fn cause(path: &Path) -> Option<String> {
     cause_from(BufReader::new(open(path).ok()?.take(SIZE_LIMIT)))
+}
+
+/// The id of the run of CRIU that wrote the log; its nftables table is named after it. Known long
+/// before the inventory is written, since CRIU 4.1.
+#[must_use]
+pub fn run_id(path: &Path) -> Option<String> {
+    run_id_from(BufReader::new(open(path).ok()?.take(SIZE_LIMIT)))
+}
+
+/// CRIU makes one when it starts and another when it begins to serve: the latter counts.
+fn run_id_from(mut log: impl BufRead) -> Option<String> {
+    const MARK: &str = "CRIU run id = ";
+    const UUID_LENGTH: usize = 36;
+    /// It is among the first lines; what a workload can name comes later.
+    const LINES: usize = 64;
+    let mut found = None;
+    for _ in 0..LINES {
+        let Ok(Some(line)) = next_line(&mut log) else {
+            break;
+        };
+        if line.contains("Dumping processes") {
+            break;
+        }
+        let Some((_, id)) = line.split_once(MARK) else {
+            continue;
+        };
+        let id = id.trim();
+        let proper = id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        if proper && id.len() == UUID_LENGTH {
+            found = Some(id.to_owned());
+        }
+    }
+    found
 }
 
 /// The last `count` error messages of a log, without the harmless ones.
@@ -350,6 +385,27 @@ mod tests {
         let log = "(00.02) Dumping path /tmp/(00.1) Error (a): b\n\
                    (00.03)     42: Error (criu/net.c:1): net: gone\n";
         assert_eq!(cause_from(log.as_bytes()).as_deref(), Some("net: gone"));
+    }
+
+    #[test]
+    fn the_run_s_id_is_read_from_the_log_s_head_and_nothing_else_is_taken_for_it() {
+        let line = |id: &str| format!("(00.000001) CRIU run id = {id}\n");
+        let (first, second, late) = (
+            "aaaaaaaa-bcbf-4bf8-ba12-0123456789ab",
+            "dd794a9b-bcbf-4bf8-ba12-0123456789ab",
+            "cccccccc-bcbf-4bf8-ba12-0123456789ab",
+        );
+        let log = [
+            &line(first),
+            &line(second),
+            "(0) Dumping processes (pid: 1)\n",
+            &line(late),
+        ];
+        assert_eq!(
+            run_id_from(log.concat().as_bytes()).as_deref(),
+            Some(second)
+        );
+        assert_eq!(run_id_from(&b"CRIU run id = x; flush ruleset\n"[..]), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A conversation with CRIU: version, features, then a dump with its notifications.
 
+mod talk;
+
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
@@ -7,12 +9,13 @@ use prost::Message as _;
 use super::{
     cancel::Cancel,
     error::{Break, Error, Stop, Via},
-    event::{Answer, Event, Handler},
+    event::{Event, Handler},
     launch::Launch,
-    messages::{CriuFeatures, CriuOpts, CriuReq, CriuResp, CriuVersion, ReqType},
-    transport::{Process, Woken},
+    messages::{CriuFeatures, CriuReq, CriuResp, CriuVersion, ReqType},
+    process::{Process, Woken},
     version::Version,
 };
+use talk::{State, Talk};
 
 /// One `criu swrk` process that waits for a request.
 ///
@@ -147,7 +150,7 @@ impl Swrk {
         self.renew()?;
         let asked = request.r#type();
         let mut talk = Talk {
-            process: &mut self.process,
+            process: &self.process,
             handler,
             limits,
             state: State::default(),
@@ -215,11 +218,16 @@ impl Swrk {
         }
     }
 
-    /// One request with one response, in a process that stays.
+    /// One request with one response, in a process that stays. One that has served before and
+    /// breaks off now did not stay: another is started, once.
     fn ask(&mut self, mut request: CriuReq, via: Via, until: Instant) -> Result<CriuResp, Error> {
-        self.renew()?;
         request.keep_open = Some(true);
-        match exchange(&self.process, &request, via, until) {
+        let mut result = exchange(&self.process, &request, via, until);
+        if self.process.has_served() && matches!(result, Err(Error::Broken { .. })) {
+            self.process = Process::swrk(&self.launch)?;
+            result = exchange(&self.process, &request, via, until);
+        }
+        match result {
             Ok(response) if response.success => Ok(response),
             Ok(response) => Err(failed(via, &response)),
             Err(Error::Broken { via, how, .. }) => {
@@ -296,159 +304,4 @@ fn type_name(response: &CriuResp) -> String {
         |_| response.r#type.to_string(),
         |known| known.name().to_owned(),
     )
-}
-
-/// A dump under way.
-struct Talk<'a> {
-    process: &'a mut Process,
-    handler: &'a mut dyn Handler,
-    limits: &'a Limits<'a>,
-    state: State,
-}
-
-#[derive(Default)]
-struct State {
-    events: Vec<Passed>,
-    stop: Option<Stop>,
-    kill_at: Option<Instant>,
-    serving: bool,
-}
-
-impl Talk<'_> {
-    fn send(&self, request: &CriuReq) -> Result<(), Error> {
-        self.process
-            .send(&request.encode_to_vec())
-            .map_err(|errno| Error::Broken {
-                via: Via::Swrk,
-                how: Break::Send(errno),
-                status: None,
-            })
-    }
-
-    fn listen(&mut self) -> Result<CriuResp, Error> {
-        loop {
-            self.wait()?;
-            let response = receive(self.process, Via::Swrk)?;
-            let arrived = Instant::now();
-            if !response.success {
-                return Ok(response);
-            }
-            match ReqType::try_from(response.r#type) {
-                Ok(ReqType::Notify) => self.notified(&response, arrived)?,
-                Ok(ReqType::Dump | ReqType::PreDump | ReqType::SinglePreDump) => {
-                    return Ok(response);
-                }
-                _ => {
-                    return Err(Error::Unexpected {
-                        via: Via::Swrk,
-                        got: type_name(&response),
-                    });
-                }
-            }
-        }
-    }
-
-    /// Returns when a message is there. What makes this side want to stop is noted on the way.
-    fn wait(&mut self) -> Result<(), Error> {
-        loop {
-            let (other, until) = match self.state.kill_at {
-                Some(kill_at) => (None, Some(kill_at)),
-                None => (Some(self.limits.cancel), self.next_deadline()),
-            };
-            let other = other.map(std::os::fd::AsFd::as_fd);
-            let woken = self
-                .process
-                .wait_for_message(other, until)
-                .map_err(|source| Error::System {
-                    call: "poll",
-                    source,
-                })?;
-            match (woken, &self.state.stop) {
-                (Woken::Message, _) => return Ok(()),
-                (Woken::Time, Some(stop)) => {
-                    return Err(Error::Stopped {
-                        stop: stop.clone(),
-                        killed: true,
-                    });
-                }
-                (Woken::Time | Woken::Other, _) => self.look_around(),
-            }
-        }
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        let pause = self.handler.pause_deadline();
-        self.limits.deadline.into_iter().chain(pause).min()
-    }
-
-    /// Notes the first thing that wants this to stop.
-    fn look_around(&mut self) {
-        if self.state.stop.is_some() {
-            return;
-        }
-        let now = Instant::now();
-        let past = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        if let Some(why) = self.limits.cancel.why() {
-            self.stop(Stop::Cancelled(why));
-        } else if past(self.limits.deadline) {
-            self.stop(Stop::TimedOut);
-        } else if past(self.handler.pause_deadline()) {
-            self.stop(Stop::PauseTooLong);
-        }
-    }
-
-    fn stop(&mut self, stop: Stop) {
-        let grace = if self.state.serving {
-            Duration::ZERO
-        } else {
-            self.limits.grace
-        };
-        self.state.stop = Some(stop);
-        self.state.kill_at = Some(Instant::now() + grace);
-    }
-
-    fn notified(&mut self, response: &CriuResp, arrived: Instant) -> Result<(), Error> {
-        let script = response
-            .notify
-            .as_ref()
-            .and_then(|notify| notify.script.as_deref());
-        let event = Event::from_script(script.unwrap_or_default());
-        self.look_around();
-        let answer = if self.state.stop.is_none() || !event.can_refuse() {
-            self.handler.on(&event)
-        } else {
-            Answer::Refuse
-        };
-        // The handler may have taken its time.
-        self.look_around();
-        if answer == Answer::Refuse && self.state.stop.is_none() {
-            self.stop(Stop::Refused(event.clone()));
-        }
-        let go = self.state.stop.is_none() || !event.can_refuse();
-        self.send(&answer_to(&event, answer, go))?;
-        self.state.serving |= go && event == Event::StatusReady;
-        self.state.events.push(Passed {
-            event,
-            arrived,
-            answered: Instant::now(),
-        });
-        Ok(())
-    }
-}
-
-fn answer_to(event: &Event, answer: Answer, go: bool) -> CriuReq {
-    let external = match answer {
-        Answer::GoWith(external) if go && *event == Event::QueryExtFiles => external,
-        _ => Vec::new(),
-    };
-    let opts = (!external.is_empty()).then(|| CriuOpts {
-        external,
-        ..CriuOpts::default()
-    });
-    CriuReq {
-        r#type: ReqType::Notify.into(),
-        notify_success: Some(go),
-        opts,
-        ..CriuReq::default()
-    }
 }

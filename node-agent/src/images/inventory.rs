@@ -17,11 +17,11 @@ pub struct Inventory {
     pub img_version: u32,
     /// Present only in a pre-dump.
     pub pre_dump_mode: Option<u32>,
-    /// How the network was locked for the dump; `None` in a pre-dump and before CRIU 3.16.
+    /// How the network was locked for the dump; `None` before CRIU 3.16.
     pub network_lock: Option<NetworkLock>,
     /// Connections were closed instead of dumped.
     pub tcp_close: bool,
-    /// The run of CRIU that made it: names its nftables table, `CRIU-<run id>`. CRIU 4.1.
+    /// The run of CRIU that made it; [`nftables_table`] of it is its lock. CRIU 4.1.
     pub dump_criu_run_id: Option<String>,
     /// Uptime at the dump, when memory was tracked.
     pub dump_uptime: Option<u64>,
@@ -38,6 +38,15 @@ pub enum NetworkLock {
     Skip,
     /// A number this does not know.
     Unknown(u32),
+}
+
+/// The name, in family `inet`, of the nftables table that a run of CRIU locks the network with.
+/// Mirrors `nftables_get_table` of `criu/netfilter.c` and the 32 bytes its callers give it, which
+/// cut the run id short.
+#[must_use]
+pub fn nftables_table(criu_run_id: &str) -> String {
+    const ROOM: usize = 31 - "inet ".len();
+    format!("CRIU-{criu_run_id}").chars().take(ROOM).collect()
 }
 
 impl Inventory {
@@ -70,9 +79,10 @@ impl Inventory {
             img_version: entry.img_version,
             pre_dump_mode: entry.pre_dump_mode,
             network_lock: entry.network_lock_method.map(|method| match method {
-                1 => NetworkLock::Iptables,
-                2 => NetworkLock::Nftables,
-                3 => NetworkLock::Skip,
+                // The enum of `criu/include/cr_options.h`, one less than the request's.
+                0 => NetworkLock::Iptables,
+                1 => NetworkLock::Nftables,
+                2 => NetworkLock::Skip,
                 other => NetworkLock::Unknown(other),
             }),
             tcp_close: entry.tcp_close.unwrap_or(false),
@@ -105,7 +115,7 @@ pub(super) fn sample(pre_dump: bool) -> Vec<u8> {
     if pre_dump {
         record.extend([0x48, 1]);
     } else {
-        record.extend([0x58, 2]);
+        record.extend([0x58, 1]);
     }
     record.extend([0x6a, 2, b'a', b'b']);
     let words = [MAGICS[0], u32::try_from(record.len()).unwrap()];
@@ -136,6 +146,14 @@ mod tests {
         assert_eq!(
             Inventory::parse(&sample(true)).unwrap().pre_dump_mode,
             Some(1)
+        );
+    }
+
+    #[test]
+    fn a_lock_s_table_is_named_by_as_much_of_the_run_as_criu_has_room_for() {
+        assert_eq!(
+            nftables_table("dd794a9b-bcbf-4bf8-ba12-0123456789ab"),
+            "CRIU-dd794a9b-bcbf-4bf8-ba"
         );
     }
 

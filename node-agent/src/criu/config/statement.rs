@@ -35,6 +35,17 @@ pub(super) fn parse_statement(line: &str) -> Result<Option<Entry>, &'static str>
     Ok(Some(Entry { name, value }))
 }
 
+/// As [`parse_statement`], but where the value makes no sense its first word is taken: CRIU lets
+/// some such lines pass, so that overlooking them would be the worse mistake.
+pub(super) fn parse_lenient(line: &str) -> Option<Entry> {
+    parse_statement(line).unwrap_or_else(|_| {
+        let mut words = line.split(is_space).filter(|word| !word.is_empty());
+        let name = words.next()?.to_owned();
+        let value = words.next().map(|word| word.trim_matches('"').to_owned());
+        Some(Entry { name, value })
+    })
+}
+
 fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\r' | '\u{b}' | '\u{c}')
 }

@@ -2,12 +2,13 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use node_agent::{archive, cli};
+use node_agent::{archive, checkpoint::guardian, cli};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     match args.split_first() {
         Some((program, rest)) if archive::is_called(program) => archive::run(rest),
+        Some((program, [entry])) if guardian::is_called(program) => guardian::run(entry.into()),
         _ => cli::run(args),
     }
 }

@@ -2,10 +2,9 @@
 //!
 //! Every test makes containers of its own names in `/run/runc` or `/run/crun`, and network
 //! namespaces below `/run/netns`.
-#![allow(
-    missing_docs,
-    clippy::tests_outside_test_module,
-    reason = "an integration test is nothing but tests"
+#![expect(
+    clippy::unwrap_used,
+    reason = "what the tests share may fail them as the tests themselves may"
 )]
 
 use std::{
@@ -417,7 +416,7 @@ fn externals_are_the_ones_that_runc_sends() {
 fn a_dangling_namespace_fails_as_in_runc_or_is_taken_from_the_process() {
     let netns = Netns::new("sf-dang");
     let bundle = Bundle::new("runc", "sf-dang", |config, dir| {
-        with_externals(config, dir, &netns)
+        with_externals(config, dir, &netns);
     });
     let container = bundle.start();
     let before = external::namespaces(&container, Dangling::Fail).unwrap();

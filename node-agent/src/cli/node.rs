@@ -12,15 +12,33 @@ use super::{
     golang::quote::plain,
 };
 use crate::{
-    checkpoint::{Report, Request, Step},
-    criu::{Cancel, Launch, Swrk},
-    runtime::{self, Container, ContainerId, Status},
+    checkpoint::{self, Kind, Observer, Report, Request, Step},
+    criu::{self, Cancel, Launch, Swrk},
+    runtime::{self, Container, ContainerId, Status, destroy},
 };
 
 /// CRIU's number from which on it tells its version; runc asks for no more than that.
 const OLDEST_CRIU: u32 = 30_000;
 /// How long CRIU may take to say its version. It answers within milliseconds, or never.
 const VERSION_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a container that CRIU has killed may take to be gone.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Hands the engine's steps to whoever shows them.
+struct Steps<'a>(&'a mut dyn FnMut(Step));
+
+impl std::fmt::Debug for Steps<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Steps")
+    }
+}
+
+impl Observer for Steps<'_> {
+    fn step(&mut self, step: Step) {
+        (self.0)(step);
+    }
+}
 
 /// This node.
 #[derive(Debug)]
@@ -42,6 +60,18 @@ impl From<runtime::Error> for Failure {
             reason: error.reason(),
             message,
             ..Self::default()
+        }
+    }
+}
+
+impl From<checkpoint::Error> for Failure {
+    fn from(error: checkpoint::Error) -> Self {
+        Self {
+            reason: error.reason(),
+            hint: error.hint(),
+            criu_errno: error.criu_errno(),
+            quoted: error.log().map(criu::log::quote).unwrap_or_default(),
+            message: error.to_string(),
         }
     }
 }
@@ -99,13 +129,15 @@ impl Engine for Node {
         request: Request,
         observe: &mut dyn FnMut(Step),
     ) -> Result<Report, Failure> {
-        let _ = (&self.cancel, container, request);
-        observe(Step::Requested);
-        self.require_criu()?;
-        Err(Failure {
-            reason: "NotBuilt",
-            message: "failed to checkpoint: this build has no engine".to_owned(),
-            ..Failure::default()
-        })
+        let engine = checkpoint::Engine::of_this_host();
+        let mut observer = Steps(observe);
+        let ends = request.kind == Kind::Dump && !request.options.leave_running;
+        let mut report =
+            checkpoint::run(&engine, &container, &request, &self.cancel, &mut observer)?;
+        if ends && let Err(error) = destroy::destroy(&container, None, GONE_WITHIN) {
+            // As in runc: the image is there, and that is what was asked for.
+            report.warnings.push(with_causes(&error));
+        }
+        Ok(report)
     }
 }

@@ -16,9 +16,6 @@ pub enum Error {
     /// The id has a character outside `[A-Za-z0-9_+.-]`, or is `.` or `..` (`ErrInvalidID`).
     #[error("invalid container ID format")]
     InvalidId,
-    /// The state root is the empty string (`Load` of runc).
-    #[error("root not set")]
-    RootNotSet,
     /// There is no state file for this id (`ErrNotExist`).
     #[error("container does not exist")]
     NotFound {
@@ -91,7 +88,6 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::EmptyId | Self::InvalidId => "InvalidContainerId",
-            Self::RootNotSet => "StateRootNotSet",
             Self::NotFound { .. } => "ContainerNotFound",
             Self::Open { .. } | Self::Read { .. } | Self::Stat { .. } => "StateUnreadable",
             Self::TooLarge { .. } | Self::Syntax { .. } | Self::Field { .. } => "StateMalformed",
@@ -104,6 +100,12 @@ impl Error {
     #[must_use]
     pub fn runc_text(&self) -> Option<String> {
         match self {
+            // securejoin looks at the state directory, with its two slashes, before any file.
+            Self::Open { file, source } if source.raw_os_error() == Some(libc::ENAMETOOLONG) => {
+                let dir = file.parent()?;
+                let (root, id) = (dir.parent()?.display(), dir.file_name()?.display());
+                Some(format!("lstat {root}//{id}: {}", go_errno(source)))
+            }
             Self::Open { file, source } => {
                 Some(format!("open {}: {}", file.display(), go_errno(source)))
             }

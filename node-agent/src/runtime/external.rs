@@ -9,10 +9,12 @@ use std::{
 use crate::runtime::{
     Container, Flavour, MountKind, NamespaceKind,
     cgroup::{self, CgroupMount, Membership, Version},
-    error::go_errno,
 };
 
+mod error;
 mod scoped;
+
+pub use error::Error;
 
 /// One `ext_mnt` entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,69 +33,6 @@ pub enum Dangling {
     Fail,
     /// Take the namespace that the first process is in: it is the same one.
     AskInit,
-}
-
-/// Why what lies outside could not be told.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file of a joined namespace could not be looked at.
-    #[error("failed to stat the container's {kind} namespace {}", path.display())]
-    StatNamespace {
-        /// `net` or `pid`.
-        kind: &'static str,
-        /// The recorded path.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// A masked path could not be looked at through the container's root.
-    #[error("failed to stat {}", path.display())]
-    StatMasked {
-        /// The path, `/proc/PID/root` included.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The cgroup mounts of this process could not be read.
-    #[error("failed to read the cgroup mounts of this process")]
-    CgroupMounts(#[source] io::Error),
-    /// This process is in no cgroup of a mounted hierarchy (`NotFoundError` of runc's library).
-    #[error("mountpoint for {controller} not found")]
-    NoCgroup {
-        /// The first controller of that hierarchy.
-        controller: String,
-    },
-    /// A mount point is not UTF-8, as CRIU's request has to be.
-    #[error("invalid mount point {}: not UTF-8", path.display())]
-    NotUtf8 {
-        /// The mount point in the container.
-        path: PathBuf,
-    },
-}
-
-impl Error {
-    /// A stable name for conditions, events and metrics.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::StatNamespace { .. } => "NamespaceUnreachable",
-            Self::StatMasked { .. } => "MaskedPathUnreachable",
-            Self::CgroupMounts(_) | Self::NoCgroup { .. } => "CgroupInaccessible",
-            Self::NotUtf8 { .. } => "MountPointNotUtf8",
-        }
-    }
-
-    /// What runc 1.5.2 prints for this failure, where that says less than `Display`.
-    #[must_use]
-    pub fn runc_text(&self) -> Option<String> {
-        match self {
-            Self::StatNamespace { source, .. } => Some(go_errno(source)),
-            Self::StatMasked { path, source } => {
-                Some(format!("stat {}: {}", path.display(), go_errno(source)))
-            }
-            Self::CgroupMounts(_) | Self::NoCgroup { .. } | Self::NotUtf8 { .. } => None,
-        }
-    }
 }
 
 /// The `external` list: a joined network namespace, then a joined pid namespace, each by its inode.
@@ -322,7 +261,8 @@ fn same(rootfs: &Path, destination: &Path) -> Result<ExternalMount, Error> {
 
 /// Where a configured destination really lies in the container. Mirrors `addCriuDumpMount`: the
 /// root's own path is cut off the front, links are resolved as `securejoin` does, and a destination
-/// that cannot be resolved stays as configured.
+/// that cannot be resolved stays as configured. runc cuts the root off as text, also from the name
+/// of a neighbour such as `rootfs-2`; here it is cut off as a path.
 fn mount_point(rootfs: &Path, destination: &Path) -> PathBuf {
     let cut = destination
         .strip_prefix(rootfs)
@@ -336,4 +276,44 @@ fn text(path: &Path) -> Result<String, Error> {
     text.ok_or_else(|| Error::NotUtf8 {
         path: path.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOTFS: &str = "/nowhere/rootfs";
+
+    #[test]
+    fn the_roots_own_path_is_cut_off_a_destination() {
+        let point = |destination: &str| mount_point(Path::new(ROOTFS), Path::new(destination));
+        assert_eq!(point("/nowhere/rootfs/etc/x"), Path::new("/etc/x"));
+        assert_eq!(
+            point("/nowhere/rootfs-2/x"),
+            Path::new("/nowhere/rootfs-2/x")
+        );
+        assert_eq!(point("etc//x/"), Path::new("/etc/x"));
+    }
+
+    #[test]
+    fn each_v1_hierarchy_is_one_mount_point_named_as_on_the_host() {
+        let mounts = cgroup::parse_mounts(
+            b"1 0 0:1 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+              2 0 0:2 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
+              3 0 0:1 / /mnt/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
+              4 0 0:3 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n\
+              5 0 0:4 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
+        );
+        let membership = cgroup::parse_membership(b"2:cpu,cpuacct:/\n1:name=systemd:/\n0::/\n");
+        let points = cgroup_points(Path::new("/sys/fs/cgroup"), &mounts, &membership).unwrap();
+        let expected = ["cpu,cpuacct", "systemd"].map(|name| Path::new(cgroup::ROOT).join(name));
+        assert_eq!(points, expected);
+    }
+
+    #[test]
+    fn crun_names_hierarchies_as_systemd_does() {
+        let text = "4:net_prio,net_cls:/\n3:cpuacct,cpu:/\n2:freezer:/\n1:name=systemd:/\n0::/\n";
+        let expected = ["net_cls,net_prio", "cpu,cpuacct", "freezer", "systemd"];
+        assert_eq!(crun_controllers(text), expected);
+    }
 }

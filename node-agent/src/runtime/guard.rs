@@ -11,6 +11,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::runtime::{Container, cgroup, proc_stat};
 
+mod error;
+
+pub use error::Error;
+
 /// A hold on a container's first process. The pidfd names that process and no other, even when its
 /// number is used again.
 #[derive(Debug)]
@@ -41,67 +45,6 @@ pub enum CgroupMatch {
     },
     /// Nothing is recorded, or the recorded hierarchy is not mounted here.
     Unknown,
-}
-
-/// Why the recorded process cannot be held.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is no process of that number.
-    #[error("failed to find the container's process {pid}: it has ended")]
-    Ended {
-        /// The recorded pid.
-        pid: i32,
-    },
-    /// The number belongs to another process now.
-    #[error(
-        "invalid pid {pid}: the container's process started at tick {recorded}, this one at tick \
-         {actual}"
-    )]
-    PidReused {
-        /// The recorded pid.
-        pid: i32,
-        /// The recorded start time, in clock ticks since boot.
-        recorded: u64,
-        /// The start time of the process that has the number now.
-        actual: u64,
-    },
-    /// No start time is recorded, and the process is not in the recorded cgroup either, so that
-    /// nothing shows that it is the container's.
-    #[error(
-        "invalid pid {pid}: its cgroup is {}, the container's {}", actual.display(),
-        recorded.display()
-    )]
-    ForeignCgroup {
-        /// The recorded pid.
-        pid: i32,
-        /// The recorded cgroup.
-        recorded: PathBuf,
-        /// The cgroup of the process that has the number.
-        actual: PathBuf,
-    },
-    /// A process file or the pidfd could not be used.
-    #[error("failed to {operation} process {pid}")]
-    Process {
-        /// What was tried.
-        operation: &'static str,
-        /// The recorded pid.
-        pid: i32,
-        /// What the kernel said.
-        source: io::Error,
-    },
-}
-
-impl Error {
-    /// A stable name for conditions, events and metrics.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Ended { .. } => "ContainerEnded",
-            Self::PidReused { .. } => "PidReused",
-            Self::ForeignCgroup { .. } => "ForeignCgroup",
-            Self::Process { .. } => "ProcessInaccessible",
-        }
-    }
 }
 
 impl Guard {
@@ -189,9 +132,9 @@ impl Guard {
     /// # Errors
     /// The pidfd could not be polled.
     pub fn wait_ended(&self, within: Duration) -> Result<bool, Error> {
-        let deadline = Instant::now() + within;
+        let begun = Instant::now();
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = within.saturating_sub(begun.elapsed());
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
             let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
             match poll(&mut fds, timeout) {

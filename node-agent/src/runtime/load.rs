@@ -33,9 +33,6 @@ const MAX_STATE_BYTES: u64 = 16 * 1024 * 1024;
 /// [`Error::NotFound`] when neither file is there, with runc's text; anything else names the file
 /// and, where there is one, the field.
 pub fn load(root: &Path, id: &ContainerId) -> Result<Container, Error> {
-    if root.as_os_str().is_empty() {
-        return Err(Error::RootNotSet);
-    }
     let state_dir = absolute(root).join(id.as_str());
     let file = state_dir.join(RUNC_STATE);
     if let Some(value) = read_json(&file)? {
@@ -123,9 +120,15 @@ fn read_capped(file: &Path) -> Result<Option<Vec<u8>>, Error> {
     Ok(Some(bytes))
 }
 
-/// Makes a path absolute by the working directory, without looking at links. A path that cannot
-/// be made absolute stays as it is, and the open that follows says why.
+/// Makes a path absolute by the working directory, which an empty one means (`reviseRootDir` of
+/// runc), without looking at links. Without a working directory it stays as it is, and the open
+/// that follows says why.
 fn absolute(path: &Path) -> PathBuf {
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 

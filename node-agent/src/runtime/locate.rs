@@ -1,29 +1,15 @@
 //! Finds a container's state directory from the id that Kubernetes knows.
 
 use std::{
-    fmt, fs, io,
+    fs, io,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use crate::runtime::{Container, ContainerId, document::Field, load};
 
-/// Who runs the pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// containerd's CRI plugin.
-    Containerd,
-    /// CRI-O.
-    Crio,
-}
+mod pod_id;
 
-/// `status.containerStatuses[].containerID` of a pod: `containerd://` or `cri-o://` and 64 hex
-/// digits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PodContainerId {
-    engine: Engine,
-    id: ContainerId,
-}
+pub use pod_id::{Engine, PodContainerId};
 
 /// Where the engines keep what is looked for. Every path is taken below `prefix`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +51,7 @@ impl Default for Roots {
 /// A directory whose `ID` below may hold a container's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// The runtime's root, as [`load`] takes it.
+    /// The runtime's root, as [`load()`](crate::runtime::load()) takes it.
     pub root: PathBuf,
     /// The bundle it was read from, if any.
     pub bundle: Option<PathBuf>,
@@ -119,53 +105,6 @@ impl Error {
     }
 }
 
-impl PodContainerId {
-    /// Who runs the pod.
-    #[must_use]
-    pub fn engine(&self) -> Engine {
-        self.engine
-    }
-
-    /// The id as the runtime knows it.
-    #[must_use]
-    pub fn id(&self) -> &ContainerId {
-        &self.id
-    }
-}
-
-impl FromStr for PodContainerId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || Error::InvalidId(text.to_owned());
-        let (engine, digits) = if let Some(digits) = text.strip_prefix("containerd://") {
-            (Engine::Containerd, digits)
-        } else if let Some(digits) = text.strip_prefix("cri-o://") {
-            (Engine::Crio, digits)
-        } else {
-            return Err(invalid());
-        };
-        let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        if digits.len() != 64 || !digits.bytes().all(hex) {
-            return Err(invalid());
-        }
-        Ok(Self {
-            engine,
-            id: digits.parse().map_err(|_| invalid())?,
-        })
-    }
-}
-
-impl fmt::Display for PodContainerId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.engine {
-            Engine::Containerd => "containerd",
-            Engine::Crio => "cri-o",
-        };
-        write!(out, "{scheme}://{}", self.id)
-    }
-}
-
 impl Roots {
     /// A path of the host as it is seen below the prefix.
     fn seen(&self, path: &Path) -> PathBuf {
@@ -175,19 +114,19 @@ impl Roots {
     /// The directories that may be the container's bundle.
     #[must_use]
     pub fn bundles(&self, id: &PodContainerId) -> Vec<PathBuf> {
-        match id.engine {
+        match id.engine() {
             Engine::Containerd => {
                 let bundle = |dir: &PathBuf| {
                     self.seen(dir)
                         .join(&self.containerd_namespace)
-                        .join(id.id.as_str())
+                        .join(id.id().as_str())
                 };
                 self.containerd_bundles.iter().map(bundle).collect()
             }
             Engine::Crio => {
                 vec![
                     self.seen(&self.crio_bundles)
-                        .join(id.id.as_str())
+                        .join(id.id().as_str())
                         .join("userdata"),
                 ]
             }
@@ -208,7 +147,7 @@ impl Roots {
                 list.push(candidate);
             }
         };
-        match id.engine {
+        match id.engine() {
             Engine::Containerd => {
                 for (bundle, options) in options {
                     let root = options.root.as_deref().unwrap_or(&self.containerd_state);
@@ -317,4 +256,146 @@ fn parse_options(
 fn places(tried: &[PathBuf]) -> String {
     let names: Vec<String> = tried.iter().map(|dir| dir.display().to_string()).collect();
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGITS: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    const STATE: &str = include_str!("testdata/runc-1.5.2-state.json");
+
+    fn pod_id(scheme: &str) -> PodContainerId {
+        format!("{scheme}://{DIGITS}").parse().unwrap()
+    }
+
+    struct Host {
+        dir: tempfile::TempDir,
+        roots: Roots,
+    }
+
+    impl Host {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let roots = Roots {
+                prefix: dir.path().to_owned(),
+                ..Roots::default()
+            };
+            Self { dir, roots }
+        }
+
+        fn write(&self, path: &str, content: &str) {
+            let file = self.dir.path().join(path.replace("ID", DIGITS));
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, content).unwrap();
+        }
+
+        fn found_in(&self, scheme: &str) -> Result<String, Error> {
+            let (container, _) = find(&self.roots, &pod_id(scheme))?;
+            let dir = container.state_dir.strip_prefix(self.dir.path()).unwrap();
+            Ok(dir.to_str().unwrap().replace(DIGITS, "ID"))
+        }
+    }
+
+    const BUNDLE: &str = "run/containerd/io.containerd.runtime.v2.task/k8s.io/ID";
+
+    #[test]
+    fn containerds_own_place_is_found() {
+        let host = Host::new();
+        host.write("run/containerd/runc/k8s.io/ID/state.json", STATE);
+        assert_eq!(
+            host.found_in("containerd").unwrap(),
+            "run/containerd/runc/k8s.io/ID"
+        );
+    }
+
+    #[test]
+    fn a_moved_runtime_root_is_read_from_the_bundle() {
+        let host = Host::new();
+        let options =
+            r#"{"binary_name":"/usr/bin/runc2","root":"/run/moved","systemd_cgroup":true}"#;
+        host.write(&format!("{BUNDLE}/options.json"), options);
+        host.write("run/moved/k8s.io/ID/state.json", STATE);
+        let (container, candidate) = find(&host.roots, &pod_id("containerd")).unwrap();
+        assert!(
+            container
+                .state_dir
+                .starts_with(host.dir.path().join("run/moved"))
+        );
+        assert_eq!(candidate.binary.as_deref(), Some("/usr/bin/runc2"));
+        assert!(candidate.bundle.unwrap().ends_with(DIGITS));
+    }
+
+    #[test]
+    fn a_k3s_bundle_leaves_the_runtime_root_where_it_is() {
+        let host = Host::new();
+        let bundle = "run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io/ID";
+        host.write(&format!("{bundle}/options.json"), "{}");
+        host.write("run/containerd/runc/k8s.io/ID/state.json", STATE);
+        assert_eq!(
+            host.found_in("containerd").unwrap(),
+            "run/containerd/runc/k8s.io/ID"
+        );
+    }
+
+    #[test]
+    fn crio_keeps_crun_and_runc_apart() {
+        let host = Host::new();
+        host.write("run/runc/ID/state.json", STATE);
+        assert_eq!(host.found_in("cri-o").unwrap(), "run/runc/ID");
+        host.write(
+            "run/crun/ID/status",
+            include_str!("testdata/crun-1.28-status"),
+        );
+        host.write(
+            "run/crun/ID/config.json",
+            include_str!("testdata/crun-1.28-config.json"),
+        );
+        assert_eq!(host.found_in("cri-o").unwrap(), "run/crun/ID");
+    }
+
+    #[test]
+    fn a_container_without_state_is_told_with_its_pid() {
+        let host = Host::new();
+        host.write(&format!("{BUNDLE}/init.pid"), "4711");
+        let Err(Error::NotFound {
+            tried, init_pid, ..
+        }) = host.found_in("containerd")
+        else {
+            panic!("found");
+        };
+        assert_eq!(tried.len(), 1);
+        assert_eq!(init_pid, Some(4711));
+    }
+
+    #[test]
+    fn hostile_options_are_refused() {
+        let host = Host::new();
+        host.write(&format!("{BUNDLE}/options.json"), r#"{"root":"../../etc"}"#);
+        let error = host.found_in("containerd").unwrap_err();
+        assert_eq!(error.reason(), "StateMalformed");
+    }
+
+    #[test]
+    fn only_a_pods_container_ids_are_taken() {
+        let upper = DIGITS.to_uppercase();
+        for bad in [
+            "",
+            DIGITS,
+            "containerd://",
+            "docker://0123",
+            "containerd://../../etc",
+            &format!("containerd://{upper}"),
+            &format!("containerd://{DIGITS}0"),
+            &format!("cri-o:/{DIGITS}"),
+        ] {
+            assert!(
+                matches!(bad.parse::<PodContainerId>(), Err(Error::InvalidId(_))),
+                "{bad}"
+            );
+        }
+        let id = pod_id("cri-o");
+        assert_eq!((id.engine(), id.id().as_str()), (Engine::Crio, DIGITS));
+        assert_eq!(id.to_string(), format!("cri-o://{DIGITS}"));
+    }
 }

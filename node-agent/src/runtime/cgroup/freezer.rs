@@ -94,11 +94,12 @@ impl Freezer {
     /// # Guarantees
     /// On an error the cgroup is as it was: thawed again if it was not frozen before.
     pub fn freeze(&self, within: Duration) -> Result<Froze, Error> {
-        if self.look()? == FreezerState::Frozen {
+        let before = self.look()?;
+        if before == FreezerState::Frozen {
             return Ok(Froze::Already);
         }
         // Told to freeze by somebody else, and not there yet: theirs, also if we give up.
-        let theirs = self.look()? == FreezerState::Freezing;
+        let theirs = before == FreezerState::Freezing;
         match self.freeze_until_still(within) {
             Ok(()) if theirs => Ok(Froze::Already),
             Ok(()) => Ok(Froze::Now),
@@ -218,5 +219,107 @@ impl Freezer {
                 state: own,
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn freezer(version: Version, files: &[(&str, &str)]) -> (tempfile::TempDir, Freezer) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(dir.path().join(name), content).unwrap();
+        }
+        let freezer = Freezer::new(dir.path(), version);
+        (dir, freezer)
+    }
+
+    fn state(version: Version, files: &[(&str, &str)]) -> Option<FreezerState> {
+        freezer(version, files).1.state().unwrap()
+    }
+
+    #[test]
+    fn v1_tells_its_own_state_from_its_parents() {
+        let of = |state_file: &str, own: &str| {
+            state(
+                Version::V1,
+                &[
+                    ("freezer.state", state_file),
+                    ("freezer.self_freezing", own),
+                ],
+            )
+        };
+        assert_eq!(of("THAWED\n", "0\n"), Some(FreezerState::Thawed));
+        assert_eq!(of("FREEZING\n", "1\n"), Some(FreezerState::Freezing));
+        assert_eq!(of("FROZEN\n", "1\n"), Some(FreezerState::Frozen));
+        assert_eq!(of("FROZEN\n", "0\n"), Some(FreezerState::FrozenAbove));
+        assert_eq!(
+            state(Version::V1, &[("freezer.state", "FROZEN\n")]),
+            Some(FreezerState::Frozen)
+        );
+    }
+
+    #[test]
+    fn v2_takes_both_files_together() {
+        let of = |own: &str, events: &str| {
+            state(
+                Version::V2,
+                &[("cgroup.freeze", own), ("cgroup.events", events)],
+            )
+        };
+        assert_eq!(
+            of("0\n", "populated 1\nfrozen 0\n"),
+            Some(FreezerState::Thawed)
+        );
+        assert_eq!(
+            of("1\n", "populated 1\nfrozen 0\n"),
+            Some(FreezerState::Freezing)
+        );
+        assert_eq!(
+            of("1\n", "populated 1\nfrozen 1\n"),
+            Some(FreezerState::Frozen)
+        );
+        assert_eq!(
+            of("0\n", "populated 1\nfrozen 1\n"),
+            Some(FreezerState::FrozenAbove)
+        );
+    }
+
+    #[test]
+    fn no_freezer_is_no_state_and_nonsense_is_an_error() {
+        assert_eq!(state(Version::V1, &[]), None);
+        assert_eq!(state(Version::V2, &[]), None);
+        let (_dir, odd) = freezer(Version::V1, &[("freezer.state", "COLD\n")]);
+        assert_eq!(odd.state().unwrap_err().reason(), "FreezerStateUnknown");
+    }
+
+    #[test]
+    fn what_does_not_freeze_in_time_is_told_to_thaw() {
+        let files = [("cgroup.freeze", "0\n"), ("cgroup.events", "frozen 0\n")];
+        let (dir, freezer) = freezer(Version::V2, &files);
+        let error = freezer.freeze(Duration::from_millis(5)).unwrap_err();
+        assert!(matches!(error, Error::FreezeTimeout { .. }), "{error}");
+        // Without a kernel behind it, the file holds the last word written over it.
+        let last = fs::read_to_string(dir.path().join("cgroup.freeze")).unwrap();
+        assert_eq!(last, "0\n");
+    }
+
+    #[test]
+    fn what_somebody_else_froze_stays_frozen() {
+        let files = [("cgroup.freeze", "1\n"), ("cgroup.events", "frozen 1\n")];
+        let (dir, freezer) = freezer(Version::V2, &files);
+        assert_eq!(freezer.freeze(Duration::ZERO).unwrap(), Froze::Already);
+        let kept = fs::read_to_string(dir.path().join("cgroup.freeze")).unwrap();
+        assert_eq!(kept, "1\n");
+    }
+
+    #[test]
+    fn what_somebody_else_is_freezing_is_not_thawed_by_us() {
+        let files = [("cgroup.freeze", "1\n"), ("cgroup.events", "frozen 0\n")];
+        let (dir, freezer) = freezer(Version::V2, &files);
+        assert!(freezer.freeze(Duration::from_millis(2)).is_err());
+        let kept = fs::read_to_string(dir.path().join("cgroup.freeze")).unwrap();
+        assert_eq!(kept, "1\n");
     }
 }

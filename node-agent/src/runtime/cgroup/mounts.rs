@@ -132,3 +132,69 @@ pub(in crate::runtime) fn actual_dir(
         .all(|part| matches!(part, Component::Normal(_)));
     plain.then(|| mount.mountpoint.join(below).components().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MOUNTINFO: &[u8] = b"\
+        23 1 0:21 / /sys rw - sysfs sysfs rw\n\
+        31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
+        35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:8 master:2 - cgroup cgroup rw,memory\n\
+        37 31 0:34 /in /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n\
+        40 31 0:37 / /sys/fs/cgroup/a\\040b rw - cgroup cgroup rw,name=systemd\n\
+        41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+    const MEMBERSHIP: &[u8] =
+        b"6:freezer:/in/app/sub\n4:memory:/app\n2:cpu,cpuacct:/x\n1:name=systemd:/s:t\n0::/app\n";
+
+    #[test]
+    fn only_cgroup_mounts_are_kept() {
+        let mounts = parse_mounts(MOUNTINFO);
+        let points: Vec<&str> = mounts
+            .iter()
+            .map(|mount| mount.mountpoint.to_str().unwrap())
+            .collect();
+        let expected =
+            ["memory", "freezer", "a b", "unified"].map(|n| format!("/sys/fs/cgroup/{n}"));
+        assert_eq!(points, expected);
+        assert_eq!(mounts[1].root, Path::new("/in"));
+        assert!(mounts[3].unified && !mounts[2].unified);
+    }
+
+    #[test]
+    fn every_controller_has_its_path() {
+        let membership = parse_membership(MEMBERSHIP);
+        assert_eq!(membership.get("cpuacct"), Some(&PathBuf::from("/x")));
+        assert_eq!(membership.get("name=systemd"), Some(&PathBuf::from("/s:t")));
+        assert_eq!(membership.get(""), Some(&PathBuf::from("/app")));
+    }
+
+    #[test]
+    fn the_actual_directory_is_found_below_the_mount() {
+        let (mounts, membership) = (parse_mounts(MOUNTINFO), parse_membership(MEMBERSHIP));
+        let actual = |recorded: &str| actual_dir(Path::new(recorded), &mounts, &membership);
+        let freezer = PathBuf::from("/sys/fs/cgroup/freezer/app/sub");
+        assert_eq!(actual("/sys/fs/cgroup/freezer/other"), Some(freezer));
+        let unified = PathBuf::from("/sys/fs/cgroup/unified/app");
+        assert_eq!(actual("/sys/fs/cgroup/unified/app"), Some(unified));
+        assert_eq!(actual("/elsewhere"), None);
+    }
+
+    #[test]
+    fn a_cgroup_above_the_mounts_root_is_not_guessed() {
+        let mounts = parse_mounts(MOUNTINFO);
+        let membership = parse_membership(b"6:freezer:/app\n4:memory:/../app\n");
+        let actual = |recorded: &str| actual_dir(Path::new(recorded), &mounts, &membership);
+        assert_eq!(actual("/sys/fs/cgroup/freezer/app"), None);
+        assert_eq!(actual("/sys/fs/cgroup/memory/app"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = (parse_mounts(&bytes), parse_membership(&bytes));
+        }
+    }
+}

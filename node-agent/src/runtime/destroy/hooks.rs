@@ -168,3 +168,49 @@ fn go_status(status: std::process::ExitStatus) -> String {
         (None, None) => status.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(script: &str, timeout: Option<Duration>) -> Hook {
+        let args = ["sh", "-c", script].map(str::to_owned).to_vec();
+        Hook {
+            path: "/bin/sh".into(),
+            args,
+            env: Some(vec!["WHO=me".to_owned()]),
+            timeout,
+        }
+    }
+
+    #[test]
+    fn a_hook_reads_the_state_and_sees_its_environment_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let script = format!(
+            "read -r line; echo \"$line $WHO $HOME\" > {}",
+            out.display()
+        );
+        run(&hook(&script, None), b"{\"id\":1}\n").unwrap();
+        assert_eq!(std::fs::read_to_string(out).unwrap(), "{\"id\":1} me \n");
+    }
+
+    #[test]
+    fn a_hook_that_fails_says_how_in_runcs_words() {
+        let error = run(&hook("echo out; echo err >&2; exit 3", None), b"").unwrap_err();
+        assert_eq!(error, "exit status 3, stdout: out\n, stderr: err\n");
+    }
+
+    #[test]
+    fn a_hook_that_does_not_end_is_killed() {
+        let limit = Some(Duration::from_millis(50));
+        let error = run(&hook("exec sleep 1000", limit), b"").unwrap_err();
+        assert_eq!(error, "hook ran past specified timeout of 0.1s");
+    }
+
+    #[test]
+    fn a_hook_that_reads_nothing_stalls_nobody() {
+        let state = vec![b'x'; 1 << 20];
+        run(&hook("head -c 2000000 /dev/zero", None), &state).unwrap();
+    }
+}

@@ -20,6 +20,7 @@ mod help;
 mod log;
 mod node;
 mod preflight;
+mod root;
 mod signals;
 
 use app::{Globals, Names, Stop, Verb};
@@ -43,8 +44,8 @@ impl Environment {
         let is_root = nix::unistd::geteuid().is_root();
         // A kernel without user namespaces has no map, and then there is none to be in.
         let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        let in_user_namespace = app::is_user_namespace(&map);
-        let (root, root_is_own) = app::default_root(
+        let in_user_namespace = root::is_user_namespace(&map);
+        let (root, root_is_own) = root::default_root(
             std::env::var_os("XDG_RUNTIME_DIR").as_deref(),
             std::env::var_os("USER").as_deref(),
             is_root,
@@ -125,7 +126,7 @@ fn prepare(globals: &Globals, environment: &Environment, log: &Log) -> Result<Pa
     let root = if globals.root_given {
         let here = golang::fs::current_dir(environment.pwd.as_deref().map(OsStr::new))
             .map_err(|error| Stop::failed(&format!("getwd: {}", golang::fs::Reason(&error))))?;
-        app::revise_root(&globals.root, &here)?
+        root::revise_root(&globals.root, &here)?
     } else {
         globals.root.clone()
     };

@@ -10,37 +10,23 @@ use super::{
     checkpoint, goflag,
     goflag::{Flag, Kind, Parsed},
     golang::{path, quote::plain},
-    help,
     log::Format,
 };
+
+mod pages;
+
+pub(crate) use pages::checkpoint_help;
+use pages::{help_of_help, program_help};
 
 /// The program's own name, whatever it was started as.
 pub(crate) const NAME: &str = "stillframe-node-agent";
 /// The runc whose command line this one follows.
 pub(crate) const RUNC_VERSION: &str = "1.5.2";
-const USAGE: &str = "checkpoints a container on this node\n\n\
-    The checkpoint command takes the flags of `runc checkpoint` and can stand in its place in\n\
-    scripts; `runc restore` restores what it writes.";
 const HELP_FLAG: Flag = Flag {
     names: &["help", "h"],
     kind: Kind::Bool,
     usage: "show help",
 };
-const COMMANDS: &[help::Entry] = &[
-    help::Entry {
-        names: &["checkpoint"],
-        usage: checkpoint::USAGE,
-    },
-    help::Entry {
-        names: &["preflight"],
-        usage: "show what this node can do",
-    },
-    help::Entry {
-        names: &["help", "h"],
-        usage: HELP_USAGE,
-    },
-];
-const HELP_USAGE: &str = "Shows a list of commands or help for one command";
 
 /// What ends the program before a verb is carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,67 +208,6 @@ pub(crate) fn read_globals(
     })
 }
 
-fn program_help(names: &Names, flags: &[Flag]) -> String {
-    help::Program {
-        name: NAME,
-        usage: USAGE,
-        started_as: &names.base,
-        version: env!("CARGO_PKG_VERSION"),
-        commands: COMMANDS,
-        flags,
-    }
-    .help()
-}
-
-/// The state root when `--root` is not given, and whether it came from `$XDG_RUNTIME_DIR`.
-/// Mirrors `shouldHonorXDGRuntimeDir` of runc: root itself keeps `/run/runc`, and root of a user
-/// namespace does when `$USER` says so too.
-pub(crate) fn default_root(
-    xdg_runtime_dir: Option<&OsStr>,
-    user: Option<&OsStr>,
-    is_root: bool,
-    in_user_namespace: bool,
-) -> (PathBuf, bool) {
-    let honoured = !is_root || (in_user_namespace && user.is_none_or(|user| user != "root"));
-    match xdg_runtime_dir.filter(|dir| honoured && !dir.is_empty()) {
-        Some(dir) => {
-            let mut root = dir.to_owned();
-            root.push("/runc");
-            (PathBuf::from(root), true)
-        }
-        None => (PathBuf::from("/run/runc"), false),
-    }
-}
-
-/// `reviseRootDir` of runc: a given root is made absolute by its text and may not be `/`.
-///
-/// # Errors
-/// The root is `/`.
-pub(crate) fn revise_root(root: &Path, current_dir: &Path) -> Result<PathBuf, Stop> {
-    let root = if root.is_absolute() {
-        path::clean(root)
-    } else {
-        path::join(current_dir, root)
-    };
-    if root == Path::new("/") {
-        return Err(Stop::failed(
-            &"Option --root argument should not be set to /",
-        ));
-    }
-    Ok(root)
-}
-
-/// Whether a process's `uid_map` is that of a user namespace (`RunningInUserNS` of moby/sys): any
-/// but the whole range mapped on itself.
-pub(crate) fn is_user_namespace(uid_map: &str) -> bool {
-    let first = uid_map.lines().next().unwrap_or_default();
-    let numbers: Vec<u64> = first
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    !uid_map.is_empty() && numbers != [0, 0, 4_294_967_295]
-}
-
 /// What is to be done.
 #[derive(Debug)]
 pub(crate) enum Verb {
@@ -306,30 +231,6 @@ pub(crate) fn read_verb(args: &[OsString], names: &Names, globals: &Path) -> Res
         b"help" | b"h" => Err(help_topic(rest, names, globals)),
         _ => Err(Stop::no_topic(verb)),
     }
-}
-
-/// The help of `checkpoint`, which also follows a wrong number of arguments.
-pub(crate) fn checkpoint_help(names: &Names) -> String {
-    help::Command {
-        full_name: &format!("{} checkpoint", names.base),
-        usage: checkpoint::USAGE,
-        arguments: checkpoint::ARGUMENTS,
-        description: checkpoint::DESCRIPTION,
-        flags: &checkpoint::flags(),
-    }
-    .help()
-}
-
-fn help_of_help() -> String {
-    // The command is added after the others got their full names: it has none.
-    help::Command {
-        full_name: "",
-        usage: HELP_USAGE,
-        arguments: "[command]",
-        description: "",
-        flags: &[],
-    }
-    .help()
 }
 
 fn read_checkpoint(args: &[OsString], names: &Names) -> Result<Parsed, Stop> {

@@ -108,17 +108,19 @@ impl Parsed {
 
     /// A number; zero for a name that has none, as urfave/cli answers.
     pub(crate) fn int(&self, name: &str) -> i64 {
-        match self.values.get(name) {
-            Some(Value::Int(value)) => *value,
-            _ => 0,
+        if let Some(Value::Int(value)) = self.values.get(name) {
+            *value
+        } else {
+            0
         }
     }
 
     /// A text; empty for a name that has none.
     pub(crate) fn text(&self, name: &str) -> &OsStr {
-        match self.values.get(name) {
-            Some(Value::Text(value)) => value,
-            _ => OsStr::new(""),
+        if let Some(Value::Text(value)) = self.values.get(name) {
+            value
+        } else {
+            OsStr::new("")
         }
     }
 

@@ -124,39 +124,3 @@ fn the_verb_takes_flags_on_both_sides_of_the_id() {
             .starts_with("Incorrect Usage: flag provided but not defined: -nope\n\nNAME:")
     );
 }
-
-#[test]
-fn a_given_root_is_absolute_and_not_the_whole_system() {
-    let revise = |root| revise_root(Path::new(root), Path::new("/cwd"));
-    assert_eq!(revise("x/../y"), Ok(PathBuf::from("/cwd/y")));
-    assert_eq!(revise(""), Ok(PathBuf::from("/cwd")));
-    assert_eq!(revise("/a//b/"), Ok(PathBuf::from("/a/b")));
-    for root in ["/", "..", "//", "/a/.."] {
-        let want = Stop::failed(&"Option --root argument should not be set to /");
-        assert_eq!(revise(root), Err(want), "{root}");
-    }
-}
-
-#[test]
-fn only_who_is_not_the_real_root_gets_a_root_of_their_own() {
-    let (xdg, root) = (Some(OsStr::new("/run/user/7")), Some(OsStr::new("root")));
-    let own = (PathBuf::from("/run/user/7/runc"), true);
-    let shared = (PathBuf::from("/run/runc"), false);
-    assert_eq!(default_root(xdg, root, false, false), own);
-    assert_eq!(default_root(xdg, root, true, false), shared);
-    assert_eq!(default_root(xdg, root, true, true), shared);
-    assert_eq!(default_root(xdg, None, true, true), own);
-    assert_eq!(default_root(None, None, false, false), shared);
-    assert_eq!(
-        default_root(Some(OsStr::new("")), None, false, false),
-        shared
-    );
-}
-
-#[test]
-fn knows_a_user_namespace_by_its_map() {
-    assert!(!is_user_namespace("         0          0 4294967295\n"));
-    assert!(!is_user_namespace(""));
-    assert!(is_user_namespace("0 1000 1\n"));
-    assert!(is_user_namespace("0 0 65536\n"));
-}

@@ -128,9 +128,10 @@ impl Error {
 
     /// CRIU's error number, where CRIU failed.
     pub(crate) fn criu_errno(&self) -> Option<i32> {
-        match self {
-            Self::Engine(failure) => failure.criu_errno,
-            _ => None,
+        if let Self::Engine(failure) = self {
+            failure.criu_errno
+        } else {
+            None
         }
     }
 }

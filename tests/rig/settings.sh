@@ -6,7 +6,7 @@ RIG_SUITE=forky
 RIG_SUITE_SCRIPT=/usr/share/debootstrap/scripts/sid # older debootstraps do not know the suite by its name
 RIG_CRIU_AT_LEAST=4.2
 RIG_PACKAGES=(
-    criu crun busybox-static libseccomp2   # what is tested, and what it needs
+    criu libcriu2 crun busybox-static libseccomp2   # what is tested, and what it needs
     iproute2 iptables nftables kmod        # network namespaces, and CRIU's two lock methods
     procps psmisc jq strace                # for the tests, and for people who look around
 )

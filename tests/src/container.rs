@@ -193,29 +193,40 @@ impl<'node> Container<'node> {
     /// Restores it under its own id from an image folder of the node, with its runtime's `restore --detach` and more flags.
     ///
     /// Its old process must be gone; what the runtime still knows of it is deleted.
+    #[must_use]
     pub fn restore(&mut self, image: &str, flags: &[&str]) -> Output {
-        let _ = self
-            .runtime_command()
-            .args(["delete", "--force", &self.id])
-            .output();
+        let _ = self.delete();
+        let mut verb = vec![
+            "restore",
+            "--detach",
+            "--image-path",
+            image,
+            "--work-path",
+            image,
+        ];
+        verb.extend(flags);
+        self.launch(&verb)
+    }
+
+    /// Runs a command of its runtime that starts it in the background, with the standard streams that it is to have.
+    #[must_use]
+    pub(crate) fn launch(&mut self, verb: &[&str]) -> Output {
+        let log = format!("{}/launch.log", self.bundle);
         let command = self
             .runtime_command()
-            .args([
-                "restore",
-                "--detach",
-                "--image-path",
-                image,
-                "--work-path",
-                image,
-            ])
-            .args(["--bundle", &self.bundle])
-            .args(flags);
-        let (output, streams) = terminal::start(self.node, command, self.stdio, &self.id);
+            .args(["--log", &log])
+            .args(verb)
+            .args(["--bundle", &self.bundle]);
+        let (mut output, streams) = terminal::start(self.node, command, self.stdio, &self.id);
         self.streams = streams;
+        if !output.succeeded() {
+            output.stderr += &fs::read_to_string(self.node.path(&log)).unwrap_or_default();
+        }
         output
     }
 
     /// Kills its processes and makes its runtime forget it; its bundle stays.
+    #[expect(clippy::must_use_candidate, reason = "it may be gone already")]
     pub fn delete(&self) -> Output {
         self.runtime_command()
             .args(["delete", "--force", &self.id])

@@ -13,9 +13,13 @@
 
 pub mod container;
 pub mod node;
+pub mod pod;
 pub mod program;
+pub mod traces;
 pub mod wire;
 
 pub use container::{Container, Shape};
 pub use node::{Node, Output};
+pub use pod::Pod;
 pub use program::Program;
+pub use traces::Traces;

@@ -17,7 +17,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 pub use job::{Invocation, Job, Output};
 
 /// How long a command may take unless it says otherwise.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The scratch folder's path in the node.
 pub const SCRATCH: &str = "/run/rig";

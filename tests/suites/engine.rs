@@ -1,7 +1,12 @@
 //! Checkpoints of real containers by the program that `STILLFRAME_CHECKPOINT` names (ours unless it says `runc`), restored by the runtime itself.
 
-use rig::container::{Runtime, Stdio};
-use rig::{Node, Program, Shape};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rig::container::{Runtime, Stdio, shape::COUNT};
+use rig::node::PATIENCE;
+use rig::pod::Containerd;
+use rig::{Node, Program, Shape, Traces};
 
 #[test]
 #[ignore = "needs the node root: run make test"]
@@ -94,4 +99,45 @@ fn a_container_of_crun_comes_back_from_an_image_taken_by_crun_or_ours() {
     let image = format!("{}/image", counter.bundle());
     counter.restore(&image, &[]).ok();
     assert!(counter.counter_beyond(before) > before);
+}
+
+#[test]
+#[ignore = "needs the node root: run make test"]
+fn a_container_of_a_pod_goes_on_while_its_image_is_taken_and_nothing_is_left_behind() {
+    // A node of its own: what other tests do at the same time must not be taken for something left behind.
+    let node = &Node::start();
+    let containerd = Containerd::start(node);
+    let pod = containerd.pod("shop", COUNT, &[]);
+    let counter = || {
+        pod.read("counter")
+            .and_then(|text| text.trim().parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    while counter() < 3 {
+        sleep(Duration::from_millis(20));
+    }
+    let pids = [pod.sandbox_pid(), pod.pid()];
+    let before = Traces::of(node, &pids, &["/run/rig/pod-image", &pod.bundle()]);
+    node.shell("mkdir -p /run/rig/pod-image").ok();
+
+    let seen = counter();
+    pod.checkpoint_command(
+        Program::from_env(),
+        &[
+            "--leave-running",
+            "--image-path",
+            "/run/rig/pod-image/image",
+        ],
+    )
+    .output()
+    .ok();
+
+    let after = Traces::of(node, &pids, &["/run/rig/pod-image", &pod.bundle()]);
+    assert_eq!(after.beyond(&before), Vec::<&str>::new());
+    let deadline = Instant::now() + PATIENCE;
+    while counter() <= seen + 10 {
+        assert!(Instant::now() < deadline, "the container does not go on");
+        sleep(Duration::from_millis(20));
+    }
+    assert!(node.path("pod-image/image/inventory.img").exists());
 }

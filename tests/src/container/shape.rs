@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use serde_json::{Value, json};
 
-use super::{Container, Runtime, Streams, terminal};
+use super::{Container, Runtime, Streams};
 use crate::node::Node;
 
 /// What a container's standard streams are.
@@ -21,7 +21,7 @@ pub enum Stdio {
 }
 
 /// The shell loop that counts in its memory and writes the number to `/counter`.
-const COUNT: &str = "n=0; while :; do n=$((n+1)); echo $n >/counter.new; mv /counter.new /counter; sleep 0.02; done";
+pub const COUNT: &str = "n=0; while :; do n=$((n+1)); echo $n >/counter.new; mv /counter.new /counter; sleep 0.02; done";
 
 /// The applets that every container's `/bin` has beside `busybox`.
 const APPLETS: [&str; 12] = [
@@ -197,14 +197,7 @@ impl<'node> Shape<'node> {
     #[must_use]
     pub fn start(self) -> Container<'node> {
         let mut container = self.prepare();
-        let command =
-            container
-                .runtime_command()
-                .args(["run", "--detach", "--bundle", &container.bundle]);
-        let (output, streams) =
-            terminal::start(container.node, command, container.stdio, &container.id);
-        container.streams = streams;
-        output.ok();
+        container.launch(&["run", "--detach"]).ok();
         container
     }
 }

@@ -11,7 +11,7 @@ use crate::wire::receive;
 
 /// Finishes and runs a runtime's `run --detach` or `restore --detach`, which lacks only the streams and the id.
 ///
-/// The container inherits the command's own streams, so what the command says goes to its log instead.
+/// The container inherits the command's own streams, so what the command says must go to its log instead.
 pub(super) fn start(
     node: &Node,
     command: Invocation<'_>,
@@ -21,11 +21,11 @@ pub(super) fn start(
     let name = node.unique("start");
     match stdio {
         Stdio::Null | Stdio::Pipes => {
-            let (streams, [stdin, stdout, stderr]) = ends(stdio);
+            let (streams, [input, output, errors]) = ends(stdio);
             let output = command
                 .arg(id)
-                .stdin(stdin)
-                .spawn_with(stdout, stderr)
+                .stdin(input)
+                .spawn_with(output, errors)
                 .output();
             (output, streams)
         }
@@ -57,16 +57,16 @@ fn ends(stdio: Stdio) -> (Streams, [OwnedFd; 3]) {
     if stdio != Stdio::Pipes {
         return (Streams::default(), [null(), null(), null()]);
     }
-    let (stdin, stdin_end) = pipe();
-    let (stdout_end, stdout) = pipe();
-    let (stderr_end, stderr) = pipe();
+    let (input, to_stdin) = pipe();
+    let (from_stdout, output) = pipe();
+    let (from_stderr, errors) = pipe();
     let streams = Streams {
-        stdin: Some(stdin_end),
-        stdout: Some(stdout_end),
-        stderr: Some(stderr_end),
+        stdin: Some(to_stdin),
+        stdout: Some(from_stdout),
+        stderr: Some(from_stderr),
         terminal: None,
     };
-    (streams, [stdin, stdout, stderr])
+    (streams, [input, output, errors])
 }
 
 fn accept(listener: &UnixListener) -> OwnedFd {

@@ -16,6 +16,9 @@ use nix::unistd::pipe2;
 use super::{Node, PATIENCE};
 use crate::wire::Request;
 
+/// What a timeout beyond all clocks means.
+const A_LONG_TIME: Duration = Duration::from_hours(24 * 365);
+
 /// A command that ended, or was killed when its time was up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
@@ -40,6 +43,7 @@ impl Output {
 
     /// The output of a command that must succeed.
     #[expect(
+        clippy::return_self_not_must_use,
         clippy::must_use_candidate,
         reason = "often called for the check alone"
     )]
@@ -151,6 +155,8 @@ impl<'node> Invocation<'node> {
                 status_end.as_fd(),
             ],
         );
+        // The command holds the only other ends now, so that they close when it ends.
+        drop((stdin, stdout, stderr, status_end));
         Job {
             node: self.node,
             name,
@@ -205,7 +211,10 @@ impl Job<'_> {
     #[must_use]
     pub fn output(mut self) -> Output {
         let mut timed_out = false;
-        let mut deadline = self.started + self.timeout;
+        let mut deadline = self
+            .started
+            .checked_add(self.timeout)
+            .unwrap_or_else(|| self.started + A_LONG_TIME);
         let status = loop {
             let ended = self.wait_for_news(deadline);
             self.drain();
@@ -262,9 +271,7 @@ impl Job<'_> {
             while let Some(file) = end.as_mut() {
                 match file.read(&mut chunk) {
                     Ok(0) => *end = None,
-                    Ok(length) => {
-                        printed.extend_from_slice(chunk.get(..length).unwrap_or_default())
-                    }
+                    Ok(length) => printed.extend(chunk.iter().take(length)),
                     Err(_) => break,
                 }
             }

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # what is set here is used by those who source it
 # What the node is made of (go/*/go.mod say which runc and containerd) and where it is kept. Sourced by the scripts beside it.
 
 # Debian testing: the oldest suite whose CRIU (4.2) dumps containers with inet sockets on recent kernels.
@@ -27,6 +28,15 @@ die() {
 
 need_root() {
     [ "$(id -u)" = 0 ] || die "must be root: a node needs mount, pid and network namespaces, and CRIU needs ptrace rights"
+}
+
+# clean_up_at_exit: nodes end by themselves when what started them does; this script waits for that, however it ends.
+clean_up_at_exit() {
+    RIG_SESSION=$$-$(start_time $$)
+    export RIG_SESSION
+    trap '"$RIG_DIR/sweep" --wait || exit 1' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
 }
 
 # key TEXT…: a short name for a version of something, from everything that decides what it contains.

@@ -62,9 +62,10 @@ impl Node {
         // `enter` gets a session of its own, so that Ctrl-C ends this process and the node by way of the socket, in that order.
         let child = Command::new("setsid")
             .arg(enter)
-            .args(["--announce", "/run/rig/rig-init"])
+            .args(["--announce", "--with"])
+            .arg(&init)
+            .arg("rig-init")
             .env("STILLFRAME_RIG", &rig)
-            .env("RIG_INIT", &init)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::piped())
             .spawn()
@@ -77,8 +78,6 @@ impl Node {
             installing: Mutex::new(()),
         };
         node.scratch = node.announced_scratch();
-        fs::create_dir_all(node.scratch.join("bin"))
-            .expect("a folder in the node's scratch folder");
         node.run(&["true"]).ok();
         node
     }

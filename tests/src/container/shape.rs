@@ -20,12 +20,16 @@ pub enum Stdio {
     Terminal,
 }
 
-/// The shell loop that counts in its memory and writes the number to `/counter`.
-pub const COUNT: &str = "n=0; while :; do n=$((n+1)); echo $n >/counter.new; mv /counter.new /counter; sleep 0.02; done";
+/// The shell loop that counts in its memory and writes the number to `/counter`, fifty times a second.
+///
+/// It starts no process: a shell that waits for its vforked child cannot be stopped once the child is frozen (cgroup v1), and
+/// then CRIU gives up after ten seconds ("Unseizable non-zombie … state D").
+pub const COUNT: &str = "mkfifo /pause; exec 3<>/pause; n=0; \
+    while :; do n=$((n+1)); echo $n >/counter; read -t 0.02 -u 3 x; done";
 
 /// The applets that every container's `/bin` has beside `busybox`.
-const APPLETS: [&str; 12] = [
-    "sh", "sleep", "cat", "echo", "mv", "rm", "ls", "kill", "nc", "mount", "tty", "ln",
+const APPLETS: [&str; 13] = [
+    "sh", "sleep", "cat", "echo", "mv", "rm", "ls", "kill", "nc", "mount", "tty", "ln", "mkfifo",
 ];
 
 /// A container to be: runc's default configuration with changes, around a root folder with busybox.

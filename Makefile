@@ -1,0 +1,41 @@
+# Thin: every recipe is one line; what is longer is in tests/rig.
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-inner bench shell lint fmt deny clean cache-clean
+
+help:        ## this list
+	@grep -hE '^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/: +## /\t/' | expand -t 14
+
+build:       ## build every program
+	cargo build --workspace --release
+
+demo:        ## checkpoint a real container and bring it back (first time: some minutes; needs root)
+	@tests/rig/demo
+
+test:        ## run every test, those on a real node included (first time: some minutes; needs root)
+	@tests/rig/test $(ARGS)
+
+test-inner:  ## run the tests that need no node and no root
+	cargo test --workspace
+
+bench:       ## measure our checkpoint against runc's, in a table, target/bench.json and docs/ (needs root)
+	@tests/rig/bench $(ARGS)
+
+shell:       ## look around in a fresh node
+	@STILLFRAME_RIG=$$(tests/rig/prepare) tests/rig/enter bash
+
+lint:        ## clippy, and the shell scripts with shellcheck if it is installed
+	cargo clippy --workspace --all-targets -- -D warnings
+	@tests/rig/lint
+
+fmt:         ## format the code
+	cargo fmt --all
+
+deny:        ## check licences and advisories of the dependencies (builds cargo-deny if it is missing)
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check
+
+clean:       ## remove what was built
+	cargo clean
+
+cache-clean: ## remove the cached node root and tools
+	@tests/rig/cache-clean

@@ -18,6 +18,7 @@ mod report;
 mod request;
 mod run;
 mod status_fd;
+pub mod still;
 mod target;
 mod watch;
 

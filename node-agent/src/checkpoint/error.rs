@@ -8,7 +8,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use super::{journal, lock};
+use super::{journal, lock, still};
 use crate::{
     criu::{self, go_text::go_errno},
     images,
@@ -102,6 +102,9 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The container could not be made to stand still.
+    #[error(transparent)]
+    Still(#[from] still::Error),
     /// CRIU failed, or was stopped.
     #[error("{source}")]
     Dump {
@@ -144,6 +147,7 @@ impl Error {
             Self::Journal(_) => "JournalUnusable",
             Self::Guardian(_) => "GuardianNotStarted",
             Self::Write { .. } => "WriteFailed",
+            Self::Still(_) => "NeverStill",
             Self::Incomplete(_) => "ImageIncomplete",
             Self::Publish(_) => "PublishFailed",
         }

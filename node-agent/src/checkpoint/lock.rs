@@ -306,12 +306,11 @@ pub fn remove_iptables(inside: &Namespace, before: &Rules) -> Result<(), Error> 
     outcome
 }
 
-/// Removes the nftables table of one CRIU run, if it is there.
+/// Removes one table of family `inet`, if it is there.
 ///
 /// # Errors
 /// `nft` could not be run, or refused.
-pub fn remove_nftables(inside: &Namespace, run_id: &RunId) -> Result<(), Error> {
-    let table = format!("CRIU-{}", run_id.0);
+pub fn remove_nftables(inside: &Namespace, table: &str) -> Result<(), Error> {
     let listed = inside.run("nft", &["list", "tables"])?;
     let line = format!("table inet {table}");
     if !String::from_utf8_lossy(&listed.stdout)
@@ -320,7 +319,7 @@ pub fn remove_nftables(inside: &Namespace, run_id: &RunId) -> Result<(), Error> 
     {
         return Ok(());
     }
-    let out = inside.run("nft", &["delete", "table", "inet", &table])?;
+    let out = inside.run("nft", &["delete", "table", "inet", table])?;
     if out.status.success() {
         Ok(())
     } else {
@@ -332,33 +331,6 @@ fn refusal(tool: &'static str, out: &Output) -> Error {
     Error::Refused {
         tool,
         said: String::from_utf8_lossy(&out.stderr).trim().to_owned(),
-    }
-}
-
-/// The name that a run of CRIU gives itself, a UUID.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunId(String);
-
-impl RunId {
-    /// Finds the names at the head of a log, where CRIU (4.1 and newer) puts them before it has
-    /// looked at anything that a workload could have named. `criu swrk` names itself twice, and
-    /// goes by the second.
-    #[must_use]
-    pub fn in_log(head: &str) -> Vec<Self> {
-        head.lines()
-            .take_while(|line| !line.contains("Version: "))
-            .filter_map(|line| line.split_once("CRIU run id = "))
-            .filter_map(|(_, id)| Self::parse(id.trim()))
-            .collect()
-    }
-
-    fn parse(id: &str) -> Option<Self> {
-        let shaped = id.len() == 36
-            && id.char_indices().all(|(at, c)| match at {
-                8 | 13 | 18 | 23 => c == '-',
-                _ => c.is_ascii_hexdigit(),
-            });
-        shaped.then(|| Self(id.to_owned()))
     }
 }
 
@@ -465,18 +437,5 @@ mod tests {
     fn removes_nothing_of_a_lock_that_somebody_else_holds() {
         let foreign = rules(&["-N CRIU", "-A INPUT -j CRIU", "-A CRIU -j DROP"]);
         assert!(foreign.added_since(&foreign)["iptables"].is_empty());
-    }
-
-    #[test]
-    fn takes_run_ids_only_in_their_own_shape_and_place() {
-        let id = "0f7c2a52-77f5-4cde-9d6e-0123456789ab";
-        let log = format!("(00.000000) CRIU run id = {id}\n(00.000023) Version: 4.2.1 (gitid 0)\n");
-        assert_eq!(RunId::in_log(&log), [RunId(id.into())]);
-        assert_eq!(
-            RunId::in_log("(0) CRIU run id = x; delete table inet filter"),
-            []
-        );
-        let late = format!("(00.000023) Version: 4.2.1\n(00.1) CRIU run id = {id}\n");
-        assert_eq!(RunId::in_log(&late), []);
     }
 }

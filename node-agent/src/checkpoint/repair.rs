@@ -4,19 +4,19 @@ use std::{fs, io, path::Path, path::PathBuf, time::Duration};
 
 use super::{
     journal::{Entry, Journal, LockedNetwork},
-    lock::{self, Method, Namespace, RunId},
+    lock::{self, Method, Namespace},
     remap,
 };
-use crate::runtime::cgroup::{self, Freezer};
+use crate::{
+    criu, images,
+    runtime::cgroup::{self, Freezer},
+};
 
 /// How long a CRIU without its client may take to roll back before it is killed.
 const CRIU_GRACE: Duration = Duration::from_secs(5);
 
 /// How long a killed CRIU may take to go.
 const KILL_GRACE: Duration = Duration::from_secs(5);
-
-/// The head of a log in which CRIU names its run.
-const LOG_HEAD_BYTES: usize = 4096;
 
 /// One thing that could not be put right.
 #[derive(Debug, thiserror::Error)]
@@ -118,21 +118,12 @@ fn unlock(network: &LockedNetwork) -> Result<(), lock::Error> {
     match network.method {
         Method::Skip => Ok(()),
         Method::Iptables => lock::remove_iptables(&inside, &network.before),
-        Method::Nftables => {
-            let runs = RunId::in_log(&head(&network.log));
-            runs.iter()
-                .try_for_each(|run| lock::remove_nftables(&inside, run))
-        }
+        // A run that has not named itself has locked nothing.
+        Method::Nftables => match criu::log::run_id(&network.log) {
+            Some(run) => lock::remove_nftables(&inside, &images::nftables_table(&run)),
+            None => Ok(()),
+        },
     }
-}
-
-fn head(log: &Path) -> String {
-    use io::Read;
-    let mut bytes = vec![0; LOG_HEAD_BYTES];
-    let read = fs::File::open(log)
-        .and_then(|mut file| file.read(&mut bytes))
-        .unwrap_or(0);
-    String::from_utf8_lossy(&bytes[..read]).into_owned()
 }
 
 fn discard(partial: &Path) -> Result<(), Error> {

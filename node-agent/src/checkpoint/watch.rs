@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Error, Observer, Step, status_fd::StatusFd};
+use super::{Error, Observer, Step, status_fd::StatusFd, still};
 use crate::{
     criu::{Answer, Event, Handler},
     images::{self, Folder},
@@ -87,8 +87,10 @@ impl Watch<'_> {
         self.observer.step(Step::Freezing);
         self.seen.began = Some(Instant::now());
         if let Some(freezer) = self.freezer {
-            match freezer.freeze(FREEZE_WITHIN) {
-                Ok(_) => self.seen.frozen = true,
+            match still::freeze(freezer, FREEZE_WITHIN) {
+                Ok(()) => self.seen.frozen = true,
+                // CRIU would wait for that task with everybody frozen, and then fail.
+                Err(error @ still::Error::InVfork { .. }) => return Err(error.into()),
                 // It is thawed again, and CRIU has ways of its own.
                 Err(error) => self.seen.warnings.push(super::repair::chain(&error)),
             }

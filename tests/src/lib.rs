@@ -1,2 +1,25 @@
-//! The harness: a real node on this machine, real containers in it, and what the suites say about them.
-#![forbid(unsafe_code)]
+//! The rig's harness: a real node on one machine, and real containers in it, for the tests and the benchmark.
+//!
+//! A [`Node`] is a Debian root with CRIU, runc, crun and containerd in namespaces and cgroups of its own; `tests/rig` makes
+//! and removes it. A [`Container`](container::Container) is an OCI container that one of the node's runtimes started. Everything
+//! here fails by panicking with an explanation, since its callers are tests.
+
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "the harness is test code: what goes wrong in it ends the test that called it, with an explanation"
+)]
+
+pub mod container;
+pub mod node;
+pub mod pod;
+pub mod program;
+pub mod traces;
+pub mod wire;
+
+pub use container::{Container, Shape};
+pub use node::{Node, Output};
+pub use pod::Pod;
+pub use program::Program;
+pub use traces::Traces;

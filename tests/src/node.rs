@@ -1,0 +1,191 @@
+//! A node: started through `tests/rig/enter`, ended with this process, however that ends.
+
+pub mod job;
+
+use std::env;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+pub use job::{Invocation, Job, Output};
+
+/// How long a command may take unless it says otherwise.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The scratch folder's path in the node.
+pub const SCRATCH: &str = "/run/rig";
+
+/// A node that is up. Dropping it ends everything in it and removes what it left on the machine.
+#[derive(Debug)]
+pub struct Node {
+    enter: Child,
+    socket: Option<OwnedFd>,
+    scratch: PathBuf,
+    next: AtomicU64,
+    installing: Mutex<()>,
+}
+
+impl Node {
+    /// The node that this process's tests share, started when first asked for.
+    ///
+    /// It is never dropped: it ends when this process does, and `tests/rig/sweep --wait` waits for that.
+    pub fn shared() -> &'static Self {
+        static NODE: OnceLock<Node> = OnceLock::new();
+        NODE.get_or_init(Self::start)
+    }
+
+    /// Starts a node and waits until it answers.
+    #[must_use]
+    pub fn start() -> Self {
+        let Ok(rig) = env::var("STILLFRAME_RIG") else {
+            panic!(
+                "STILLFRAME_RIG is not set: this test needs the node root. Run `make test`, or as root \
+                 `export STILLFRAME_RIG=$(tests/rig/prepare)` first"
+            );
+        };
+        let enter = Path::new(env!("CARGO_MANIFEST_DIR")).join("rig/enter");
+        let init = built("rig-init");
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .expect("a socket pair");
+        // `enter` gets a session of its own, so that Ctrl-C ends this process and the node by way of the socket, in that order.
+        let child = Command::new("setsid")
+            .arg(enter)
+            .args(["--announce", "/run/rig/rig-init"])
+            .env("STILLFRAME_RIG", &rig)
+            .env("RIG_INIT", &init)
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("tests/rig/enter starts");
+        let mut node = Self {
+            enter: child,
+            socket: Some(ours),
+            scratch: PathBuf::new(),
+            next: AtomicU64::new(1),
+            installing: Mutex::new(()),
+        };
+        node.scratch = node.announced_scratch();
+        fs::create_dir_all(node.scratch.join("bin"))
+            .expect("a folder in the node's scratch folder");
+        node.run(&["true"]).ok();
+        node
+    }
+
+    fn announced_scratch(&mut self) -> PathBuf {
+        let stdout = self.enter.stdout.take().expect("its output is a pipe");
+        let mut line = String::new();
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("tests/rig/enter prints a line");
+        assert!(
+            line.ends_with('\n'),
+            "the node did not start; tests/rig/enter says why, above"
+        );
+        PathBuf::from(line.trim_end())
+    }
+
+    /// A command to be run in the node; `program` is looked up in the node's `PATH`.
+    pub fn command(&self, program: impl Into<String>) -> Invocation<'_> {
+        Invocation::new(self, program.into())
+    }
+
+    /// Runs a command to its end, for [`PATIENCE`] at most, with no input and its output captured.
+    pub fn run(&self, command: &[&str]) -> Output {
+        let (program, args) = command.split_first().expect("a command has a program");
+        self.command(*program).args(args).output()
+    }
+
+    /// Runs a shell script, as [`Node::run`] runs a command.
+    pub fn shell(&self, script: &str) -> Output {
+        self.run(&["bash", "-euc", script])
+    }
+
+    /// Where the machine sees what the node sees as `/run/rig/NAME`.
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        let name = name.as_ref();
+        self.scratch
+            .join(name.strip_prefix(SCRATCH).unwrap_or(name))
+    }
+
+    /// Writes a file that the node sees as `/run/rig/NAME`, and returns that path.
+    pub fn put(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).expect("a folder in the node's scratch folder");
+        }
+        fs::write(&path, bytes)
+            .unwrap_or_else(|error| panic!("failed to write {}: {error}", path.display()));
+        format!("{SCRATCH}/{name}")
+    }
+
+    /// Brings a program that this workspace built into the node's `PATH` and returns its path there.
+    pub fn install(&self, program: &str) -> String {
+        let _one_at_a_time = self
+            .installing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let there = self.scratch.join("bin").join(program);
+        if !there.exists() {
+            let here = built(program);
+            fs::copy(&here, &there).unwrap_or_else(|error| {
+                panic!("failed to copy {} into the node: {error}", here.display())
+            });
+        }
+        format!("{SCRATCH}/bin/{program}")
+    }
+
+    /// A name that no other part of this node has, for a container or a file.
+    pub fn unique(&self, stem: &str) -> String {
+        format!("{stem}-{}", self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn send(&self, message: &[u8], fds: &[BorrowedFd<'_>]) {
+        let socket = self
+            .socket
+            .as_ref()
+            .expect("the node is up until it is dropped");
+        crate::wire::send(socket.as_fd(), message, fds).expect("the node's first process listens");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // The node's first process ends when its socket does, and `enter` then tears the rest down.
+        self.socket = None;
+        let _ = self.enter.wait();
+    }
+}
+
+/// The path of a program that this workspace built with the same profile as this process.
+///
+/// `STILLFRAME_BIN` may name the folder instead.
+#[must_use]
+pub fn built(program: &str) -> PathBuf {
+    if let Ok(folder) = env::var("STILLFRAME_BIN") {
+        return Path::new(&folder).join(program);
+    }
+    let this = env::current_exe().expect("the path of this process");
+    this.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| {
+            panic!(
+                "{program} is not beside {}: `cargo build --workspace` makes it",
+                this.display()
+            )
+        })
+}

@@ -1,9 +1,30 @@
 //! The verb: everything that happens between "checkpoint this container" and a complete image.
+//!
+//! [`run`] is the way of a request: `target` looks, `plan` decides what CRIU is sent, `lock` chooses
+//! the network lock, `watch` answers CRIU's notifications, the [`Report`] says what came of it. For
+//! when things go wrong, `journal` notes what is under way, `repair` puts right what it names, and
+//! [`guardian`] does so when this process is killed.
 
+mod engine;
+mod error;
+pub mod guardian;
+pub mod journal;
+pub mod lock;
+mod plan;
+pub mod process;
+pub mod remap;
+pub mod repair;
 mod report;
 mod request;
+mod run;
+mod status_fd;
+mod target;
+mod watch;
 
-pub use report::{Report, Step};
+pub use engine::Engine;
+pub use error::Error;
+pub use report::{Observer, Report, Step};
 pub use request::{
     CgroupsMode, Image, Kind, NetworkLock, Options, PageServer, Parent, Request, RequestError,
 };
+pub use run::run;

@@ -1,5 +1,14 @@
-//! The node agent's binary: hands its arguments to [`node_agent::cli`] and exits with what that says.
+//! The node agent's binary: finds out under which name it was started, and is that program.
 
-fn main() -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
+use std::{ffi::OsString, process::ExitCode};
+
+use node_agent::{archive, checkpoint::guardian, cli};
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    match args.split_first() {
+        Some((program, rest)) if archive::is_called(program) => archive::run(rest),
+        Some((program, [entry])) if guardian::is_called(program) => guardian::run(entry.into()),
+        _ => cli::run(args),
+    }
 }

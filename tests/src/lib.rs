@@ -11,6 +11,7 @@
     reason = "the harness is test code: what goes wrong in it ends the test that called it, with an explanation"
 )]
 
+pub mod compare;
 pub mod container;
 pub mod node;
 pub mod pod;

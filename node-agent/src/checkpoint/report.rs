@@ -56,3 +56,9 @@ pub enum Step {
     /// How long the container stood still, once known.
     Done(Duration),
 }
+
+/// Is told of each step as it is reached.
+pub trait Observer: std::fmt::Debug {
+    /// A step has been reached.
+    fn step(&mut self, step: Step);
+}

@@ -72,6 +72,10 @@ pub struct Parent {
 
 /// Options with a flag of their own in runc, all off unless asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one switch per flag of runc, each independent"
+)]
 pub struct Options {
     /// The container goes on after the dump; otherwise it ends.
     pub leave_running: bool,

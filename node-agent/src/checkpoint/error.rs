@@ -1,0 +1,194 @@
+//! Why a checkpoint failed, in the words of `runc checkpoint` where it has any.
+
+use std::{
+    io,
+    os::fd::RawFd,
+    path::{Path, PathBuf},
+};
+
+use nix::errno::Errno;
+
+use super::{journal, lock};
+use crate::{
+    criu::{self, go_text::go_errno},
+    images,
+    runtime::{self, external, guard, processes},
+};
+
+/// A checkpoint that failed. The container runs as before, unless the error says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// CRIU could not be asked for its version.
+    #[error("CRIU version check failed: {0}")]
+    Version(#[source] criu::Error),
+    /// CRIU is older than anything runc works with.
+    #[error("CRIU version {found} must be {wanted} or higher")]
+    CriuTooOld {
+        /// Its number.
+        found: u32,
+        /// The oldest that will do.
+        wanted: u32,
+    },
+    /// CRIU knows no external namespaces; runc says so even where none is needed.
+    #[error(
+        "criu lacks support for external {kind} namespace during checkpointing process (old criu version?)"
+    )]
+    ExternalNamespaces {
+        /// `network` or `pid`, as runc shortens them.
+        kind: &'static str,
+    },
+    /// A directory could not be made or opened.
+    #[error("{call} {path}: {why}", path = path.display(), why = go_errno(Errno::from_raw(source.raw_os_error().unwrap_or(0))))]
+    Directory {
+        /// `mkdir` or `open`.
+        call: &'static str,
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The final name of an image is taken.
+    #[error("image directory {path} exists already", path = .0.display())]
+    ImageExists(PathBuf),
+    /// The container's first process is not what its state says.
+    #[error(transparent)]
+    Guard(#[from] guard::Error),
+    /// The container's state could not be told.
+    #[error(transparent)]
+    State(#[from] runtime::Error),
+    /// What lies outside the container could not be told.
+    #[error("{text}", text = .0.runc_text().unwrap_or_else(|| .0.to_string()))]
+    External(#[source] external::Error),
+    /// The container's processes could not be told.
+    #[error(transparent)]
+    Processes(#[from] processes::Error),
+    /// A feature that the request needs could not be asked for.
+    #[error("CRIU feature check failed: {0}")]
+    FeatureCheck(#[source] criu::Error),
+    /// A feature that the request needs is not there.
+    #[error("criu is missing features: [{0}]")]
+    MissingFeature(&'static str),
+    /// `--status-fd` names no open descriptor.
+    #[error("invalid --status-fd argument {fd}: {why}", why = go_errno(*source))]
+    StatusFd {
+        /// The descriptor.
+        fd: RawFd,
+        /// What the kernel said.
+        source: Errno,
+    },
+    /// `--status-fd` names a descriptor that cannot be written.
+    #[error("invalid --status-fd argument {fd}: not writable")]
+    StatusFdNotWritable {
+        /// The descriptor.
+        fd: RawFd,
+    },
+    /// The network lock that was asked for cannot be had.
+    #[error(transparent)]
+    Lock(#[from] lock::Unavailable),
+    /// The rules that are there before the dump could not be read.
+    #[error("failed to read the network rules before the dump")]
+    Rules(#[source] lock::Error),
+    /// The journal could not be kept, or names another dump of this container.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// The process that repairs after a kill could not be started.
+    #[error("failed to start the guardian")]
+    Guardian(#[source] io::Error),
+    /// `descriptors.json` or the runtime's marker could not be written.
+    #[error("failed to write {path}", path = path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// CRIU failed, or was stopped.
+    #[error("{source}")]
+    Dump {
+        /// How.
+        source: criu::Error,
+        /// CRIU's log.
+        log: PathBuf,
+        /// The line of the log that tells most.
+        cause: Option<String>,
+    },
+    /// CRIU reported success, and the image is not complete.
+    #[error("the image is not complete: {0}")]
+    Incomplete(#[source] images::Error),
+    /// The image is complete, and could not be flushed or named.
+    #[error("the image is complete and could not be published: {0}")]
+    Publish(#[source] images::Error),
+}
+
+impl Error {
+    /// A stable name for scripts, conditions and metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Version(source) | Self::FeatureCheck(source) | Self::Dump { source, .. } => {
+                source.reason()
+            }
+            Self::CriuTooOld { .. } | Self::ExternalNamespaces { .. } => "CriuTooOld",
+            Self::Directory { .. } => "DirectoryUnusable",
+            Self::ImageExists(_) => "ImageExists",
+            Self::Guard(source) => source.reason(),
+            Self::State(_) => "StateUnreadable",
+            Self::External(source) => source.reason(),
+            Self::Processes(source) => source.reason(),
+            Self::MissingFeature("MemTrack") => "NoSoftDirty",
+            Self::MissingFeature(_) => "MissingFeature",
+            Self::StatusFd { .. } | Self::StatusFdNotWritable { .. } => "InvalidStatusFd",
+            Self::Lock(_) => "NetworkLockUnavailable",
+            Self::Rules(_) => "NetworkRulesUnreadable",
+            Self::Journal(journal::Error::Busy { .. }) => "CheckpointUnderWay",
+            Self::Journal(_) => "JournalUnusable",
+            Self::Guardian(_) => "GuardianNotStarted",
+            Self::Write { .. } => "WriteFailed",
+            Self::Incomplete(_) => "ImageIncomplete",
+            Self::Publish(_) => "PublishFailed",
+        }
+    }
+
+    /// What the user can do, where that can be told.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Version(_) | Self::CriuTooOld { .. } | Self::ExternalNamespaces { .. } => Some(
+                "install CRIU 4.2 or newer; the verb `preflight` shows what this node has".into(),
+            ),
+            Self::MissingFeature("MemTrack") => {
+                Some("this kernel cannot track memory: take a full dump without a parent".into())
+            }
+            Self::MissingFeature(_) => Some("this kernel cannot serve lazy pages".into()),
+            Self::Journal(journal::Error::Busy { .. }) => {
+                Some("wait for the other checkpoint of this container to end".into())
+            }
+            Self::Dump { cause, log, .. } => Some(match cause {
+                Some(cause) => format!("CRIU says: {cause}; the whole log is {}", log.display()),
+                None => format!("see {}", log.display()),
+            }),
+            _ => None,
+        }
+    }
+
+    /// CRIU's log, where CRIU was the one that failed: runc quotes it then.
+    #[must_use]
+    pub fn log(&self) -> Option<&Path> {
+        match self {
+            Self::Dump { log, .. } => Some(log),
+            _ => None,
+        }
+    }
+
+    /// CRIU's error number, where it gave one.
+    #[must_use]
+    pub fn criu_errno(&self) -> Option<i32> {
+        match self {
+            Self::Dump {
+                source: criu::Error::Failed { errno, .. },
+                ..
+            } => Some(*errno),
+            _ => None,
+        }
+    }
+}

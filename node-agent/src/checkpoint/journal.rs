@@ -1,0 +1,407 @@
+//! The note that a dump leaves while it is under way, so that whoever finds it can put things right.
+//!
+//! One small file per container under the run directory, held under a file lock for as long as the
+//! dump, its guardian or a repair is alive. A file that nobody holds is what a killed process left:
+//! repair and sweep touch only what such a file names.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{
+    lock::{Method, Rules},
+    process::ProcessId,
+    remap,
+};
+use crate::runtime::cgroup::Version;
+
+/// A longer file is none of ours.
+const ENTRY_MAX_BYTES: u64 = 1 << 20;
+
+/// What a dump would leave behind if everything died now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Entry {
+    /// The container's id.
+    pub container: String,
+    /// Its state directory.
+    pub state_dir: PathBuf,
+    /// The process that runs the dump.
+    pub owner: ProcessId,
+    /// The CRIU that it started.
+    pub criu: Option<ProcessId>,
+    /// The container's first process.
+    pub init: ProcessId,
+    /// The freezer, where the container was not paused beforehand.
+    pub freezer: Option<FrozenGroup>,
+    /// The network lock, where one is taken.
+    pub network: Option<LockedNetwork>,
+    /// Folders in which CRIU may link deleted files back.
+    pub link_remaps: Vec<remap::Folder>,
+    /// The directory that the image is written to.
+    pub image: PathBuf,
+    /// It is no image until it has been renamed, and goes if it never is.
+    pub partial: bool,
+    /// The container ends, and a lock that outlives it is CRIU's word to the restore.
+    pub ends_container: bool,
+}
+
+/// A freezer that must be thawed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FrozenGroup {
+    /// The cgroup's directory.
+    pub dir: PathBuf,
+    /// It belongs to the unified hierarchy.
+    pub unified: bool,
+}
+
+impl FrozenGroup {
+    /// Which files its freezer has.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        if self.unified {
+            Version::V2
+        } else {
+            Version::V1
+        }
+    }
+}
+
+/// A network namespace that is locked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LockedNetwork {
+    /// Inode of the namespace.
+    pub inode: u64,
+    /// How.
+    pub method: Method,
+    /// Rules of CRIU's kind that were there before.
+    pub before: Rules,
+    /// The log that names CRIU's run.
+    pub log: PathBuf,
+}
+
+/// Why the journal could not be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of the journal could not be handled.
+    #[error("failed to {doing} {path}")]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Somebody holds the container's file.
+    #[error("another checkpoint of this container is under way ({path} is held)")]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not an entry.
+    #[error("invalid journal entry {path}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Where it departs from one.
+        source: serde_json::Error,
+    },
+}
+
+/// The folder of all entries.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    dir: PathBuf,
+}
+
+impl Journal {
+    /// The journal under a run directory, which is created where missing (0700).
+    ///
+    /// # Errors
+    /// The folder cannot be created.
+    pub fn open(run_dir: &Path) -> Result<Self, Error> {
+        let dir = run_dir.join("journal");
+        let make = || {
+            use std::os::unix::fs::DirBuilderExt;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&dir)
+        };
+        make().map_err(|source| Error::File {
+            doing: "create",
+            path: dir.clone(),
+            source,
+        })?;
+        Ok(Self { dir })
+    }
+
+    /// Starts an entry, unless somebody else's for the same container is alive.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], or the file cannot be written.
+    pub fn begin(&self, entry: Entry) -> Result<Record, Error> {
+        let digest = Sha256::digest(entry.state_dir.as_os_str().as_encoded_bytes());
+        let mut name = [0; 8];
+        name.copy_from_slice(&digest[..8]);
+        let name = u64::from_be_bytes(name);
+        let path = self.dir.join(format!("{name:016x}.json"));
+        let lock = hold(&path)?.ok_or_else(|| Error::Busy { path: path.clone() })?;
+        let mut record = Record { path, lock, entry };
+        record.write()?;
+        Ok(record)
+    }
+
+    /// The entries that nobody holds, each now held by the caller. An unreadable one is returned as
+    /// its error; a fresh one that its owner has not written yet is nobody's business.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn abandoned(&self) -> Result<Vec<Result<Record, Error>>, Error> {
+        let failed = |source| Error::File {
+            doing: "read",
+            path: self.dir.clone(),
+            source,
+        };
+        let mut found = Vec::new();
+        for file in fs::read_dir(&self.dir).map_err(failed)? {
+            let path = file.map_err(failed)?.path();
+            if path.extension().is_some_and(|end| end == "json") {
+                found.extend(Record::adopt(path).transpose());
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// An entry held by this process.
+#[derive(Debug)]
+pub struct Record {
+    path: PathBuf,
+    lock: Flock<File>,
+    /// What it says.
+    pub entry: Entry,
+}
+
+impl Record {
+    /// Takes over an entry that nobody holds; `None` when somebody does, or it is gone.
+    fn adopt(path: PathBuf) -> Result<Option<Self>, Error> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let Some(lock) = hold(&path)? else {
+            return Ok(None);
+        };
+        match parse(&lock, &path) {
+            Ok(entry) => Ok(Some(Self { path, lock, entry })),
+            Err(error) => {
+                // Nothing can be put right from it, and it would stand in every sweep's way.
+                remove(&path)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes over the entry in a file that is held already, as a guardian gets it.
+    ///
+    /// # Errors
+    /// The file holds no entry.
+    pub fn inherit(path: PathBuf, file: File) -> Result<Self, Error> {
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+            Error::File {
+                doing: "lock",
+                path: path.clone(),
+                source: errno.into(),
+            }
+        })?;
+        let entry = parse(&lock, &path)?;
+        Ok(Self { path, lock, entry })
+    }
+
+    /// Where the entry is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file, whose lock a child that inherits it shares.
+    #[must_use]
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
+    /// Writes the entry as it is now.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&mut self) -> Result<(), Error> {
+        let failed = |source| Error::File {
+            doing: "write",
+            path: self.path.clone(),
+            source,
+        };
+        let text = serde_json::to_vec(&self.entry).map_err(|error| failed(error.into()))?;
+        // Written before it is cut: a reader after a kill between the two sees JSON and a tail.
+        self.lock.write_all_at(&text, 0).map_err(failed)?;
+        self.lock.set_len(text.len() as u64).map_err(failed)
+    }
+
+    /// Ends the entry: there is nothing left to put right.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn finish(self) -> Result<(), Error> {
+        remove(&self.path)
+    }
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::File {
+            doing: "remove",
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Opens and locks a file; `None` when somebody else holds it. A file that was removed between the
+/// two is opened anew.
+fn hold(path: &Path) -> Result<Option<Flock<File>>, Error> {
+    let failed = |doing| {
+        move |source| Error::File {
+            doing,
+            path: path.to_owned(),
+            source,
+        }
+    };
+    loop {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(path)
+            .map_err(failed("open"))?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+            Err((_, errno)) => return Err(failed("lock")(errno.into())),
+        };
+        let ours = lock.metadata().map_err(failed("read"))?.ino();
+        if fs::metadata(path).is_ok_and(|named| named.ino() == ours) {
+            return Ok(Some(lock));
+        }
+    }
+}
+
+fn parse(file: &File, path: &Path) -> Result<Entry, Error> {
+    let mut text = Vec::new();
+    let mut reader = file;
+    io::Seek::rewind(&mut reader)
+        .and_then(|()| reader.take(ENTRY_MAX_BYTES).read_to_end(&mut text))
+        .map_err(|source| Error::File {
+            doing: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+    // The first value counts: see `Record::write` for what may follow it.
+    let mut values = serde_json::Deserializer::from_slice(&text).into_iter::<Entry>();
+    let missing = || <serde_json::Error as serde::de::Error>::custom("the file is empty");
+    values
+        .next()
+        .unwrap_or_else(|| Err(missing()))
+        .map_err(|source| Error::Invalid {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(container: &str) -> Entry {
+        Entry {
+            container: container.to_owned(),
+            state_dir: Path::new("/run/runc").join(container),
+            owner: ProcessId { pid: 2, start: 20 },
+            criu: None,
+            init: ProcessId { pid: 3, start: 30 },
+            freezer: None,
+            network: None,
+            link_remaps: Vec::new(),
+            image: PathBuf::from("/images/a"),
+            partial: false,
+            ends_container: false,
+        }
+    }
+
+    #[test]
+    fn refuses_a_second_dump_of_the_same_container() {
+        let scratch = tempfile::tempdir().unwrap();
+        let journal = Journal::open(scratch.path()).unwrap();
+        let first = journal.begin(entry("a")).unwrap();
+        assert!(matches!(journal.begin(entry("a")), Err(Error::Busy { .. })));
+        let other = journal.begin(entry("b")).unwrap();
+        first.finish().unwrap();
+        journal.begin(entry("a")).unwrap().finish().unwrap();
+        other.finish().unwrap();
+    }
+
+    #[test]
+    fn finds_only_what_nobody_holds() {
+        let scratch = tempfile::tempdir().unwrap();
+        let journal = Journal::open(scratch.path()).unwrap();
+        let held = journal.begin(entry("held")).unwrap();
+        let left = journal.begin(entry("left")).unwrap();
+        drop(left);
+        let found: Vec<_> = journal.abandoned().unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].as_ref().unwrap().entry.container, "left");
+        drop(held);
+    }
+
+    #[test]
+    fn reads_an_entry_whose_last_write_was_cut_off() {
+        let scratch = tempfile::tempdir().unwrap();
+        let journal = Journal::open(scratch.path()).unwrap();
+        let record = journal.begin(entry("a")).unwrap();
+        let path = record.path().to_owned();
+        drop(record);
+        let mut text = fs::read(&path).unwrap();
+        text.extend_from_slice(b"}tail of a longer entry");
+        fs::write(&path, text).unwrap();
+        let found = journal.abandoned().unwrap();
+        assert_eq!(found[0].as_ref().unwrap().entry.container, "a");
+    }
+
+    #[test]
+    fn removes_an_entry_that_says_nothing() {
+        let scratch = tempfile::tempdir().unwrap();
+        let journal = Journal::open(scratch.path()).unwrap();
+        let path = scratch.path().join("journal/0.json");
+        fs::write(&path, "garbage").unwrap();
+        assert!(matches!(
+            journal.abandoned().unwrap()[0],
+            Err(Error::Invalid { .. })
+        ));
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,181 @@
+//! Putting right what a dump that did not end properly left behind, from its journal entry alone.
+
+use std::{fs, io, path::Path, path::PathBuf, time::Duration};
+
+use super::{
+    journal::{Entry, Journal, LockedNetwork},
+    lock::{self, Method, Namespace, RunId},
+    remap,
+};
+use crate::runtime::cgroup::{self, Freezer};
+
+/// How long a CRIU without its client may take to roll back before it is killed.
+const CRIU_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a killed CRIU may take to go.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// The head of a log in which CRIU names its run.
+const LOG_HEAD_BYTES: usize = 4096;
+
+/// One thing that could not be put right.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// CRIU could not be ended.
+    #[error("failed to end CRIU (process {pid})")]
+    Criu {
+        /// Its number.
+        pid: i32,
+    },
+    /// The cgroup could not be thawed.
+    #[error("failed to thaw the container")]
+    Thaw(#[source] cgroup::Error),
+    /// The network is still locked.
+    #[error("failed to unlock the container's network")]
+    Unlock(#[source] lock::Error),
+    /// Temporary names are left in the container.
+    #[error("failed to remove {0:?} from the container")]
+    LinkRemap(Vec<PathBuf>),
+    /// A directory that is no image is left.
+    #[error("failed to remove the unfinished image {path}")]
+    Partial {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// A stable name.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Criu { .. } => "CriuStillRunning",
+            Self::Thaw(_) => "StillFrozen",
+            Self::Unlock(_) => "NetworkStillLocked",
+            Self::LinkRemap(_) => "LinkRemapLeft",
+            Self::Partial { .. } => "UnfinishedImageLeft",
+        }
+    }
+}
+
+/// Puts right what `entry` names; everything is tried, and what failed comes back.
+///
+/// # Guarantees
+/// Idempotent. Touches only what the entry names: its CRIU by number and start time, its cgroup, the
+/// rules that were not there before, files by their inodes, the unfinished directory.
+#[must_use]
+pub fn repair(entry: &Entry) -> Vec<Error> {
+    let Entry {
+        container: _,
+        state_dir: _,
+        owner: _,
+        criu,
+        init,
+        freezer,
+        network,
+        ..
+    } = entry;
+    let mut left = Vec::new();
+    if let Some(criu) = criu
+        && !criu.ended_within(CRIU_GRACE)
+        && (criu.kill().is_err() || !criu.ended_within(KILL_GRACE))
+    {
+        left.push(Error::Criu { pid: criu.pid });
+    }
+    if let Some(group) = freezer {
+        left.extend(
+            Freezer::new(&group.dir, group.version())
+                .thaw()
+                .err()
+                .map(Error::Thaw),
+        );
+    }
+    // A dump that ended the container and is complete keeps its lock for the restore.
+    let complete = entry.ends_container && !init.lives() && super::run::is_complete(&entry.image);
+    if let Some(network) = network.as_ref().filter(|_| !complete) {
+        left.extend(unlock(network).err().map(Error::Unlock));
+    }
+    if !complete && !entry.link_remaps.is_empty() {
+        let root = PathBuf::from(format!("/proc/{}/root", init.pid));
+        if init.lives() {
+            let names = remap::remove(&root, &entry.link_remaps);
+            left.extend((!names.is_empty()).then_some(Error::LinkRemap(names)));
+        }
+    }
+    if entry.partial {
+        left.extend(discard(&entry.image).err());
+    }
+    left
+}
+
+fn unlock(network: &LockedNetwork) -> Result<(), lock::Error> {
+    // A namespace that is gone took its rules with it.
+    let Some(inside) = Namespace::find(network.inode) else {
+        return Ok(());
+    };
+    match network.method {
+        Method::Skip => Ok(()),
+        Method::Iptables => lock::remove_iptables(&inside, &network.before),
+        Method::Nftables => {
+            let runs = RunId::in_log(&head(&network.log));
+            runs.iter()
+                .try_for_each(|run| lock::remove_nftables(&inside, run))
+        }
+    }
+}
+
+fn head(log: &Path) -> String {
+    use io::Read;
+    let mut bytes = vec![0; LOG_HEAD_BYTES];
+    let read = fs::File::open(log)
+        .and_then(|mut file| file.read(&mut bytes))
+        .unwrap_or(0);
+    String::from_utf8_lossy(&bytes[..read]).into_owned()
+}
+
+fn discard(partial: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(partial) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Partial {
+            path: partial.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Repairs after every dump in the journal that nobody holds any more.
+#[must_use]
+pub fn sweep(journal: &Journal) -> Vec<String> {
+    let mut said = Vec::new();
+    let records = match journal.abandoned() {
+        Ok(records) => records,
+        Err(error) => return vec![chain(&error)],
+    };
+    for record in records {
+        match record {
+            Ok(record) => {
+                said.push(format!(
+                    "repaired after a lost checkpoint of {}",
+                    record.entry.container
+                ));
+                said.extend(repair(&record.entry).iter().map(|error| chain(error)));
+                said.extend(record.finish().err().map(|error| chain(&error)));
+            }
+            Err(error) => said.push(chain(&error)),
+        }
+    }
+    said
+}
+
+/// An error with everything that caused it, on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

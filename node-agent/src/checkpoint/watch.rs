@@ -1,0 +1,167 @@
+//! What happens at each of CRIU's notifications: freeze, check, answer, and let go.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use super::{Error, Observer, Step, status_fd::StatusFd};
+use crate::{
+    criu::{Answer, Event, Handler},
+    images::{self, Folder},
+    runtime::{cgroup::Freezer, guard::Guard},
+};
+
+/// Longest that the cgroup may take to freeze before that is left to CRIU.
+const FREEZE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What an image must hold before its container may end.
+#[derive(Debug)]
+pub(super) struct Proof {
+    pub(super) image: PathBuf,
+    pub(super) pages: images::Pages,
+    /// Also bring it to the disk first.
+    pub(super) flush: bool,
+    /// Files of an earlier image may lie about; only the inventory must be there.
+    pub(super) mixed: bool,
+}
+
+impl Proof {
+    /// Checks the image, and flushes it where that is asked for.
+    pub(super) fn check(&self, kind: images::Kind) -> Result<(), Error> {
+        let folder = Folder::open(&self.image).map_err(Error::Incomplete)?;
+        match images::verify(&folder, kind, self.pages) {
+            Err(_) if self.mixed && has_inventory(&folder) => {}
+            result => result.map(|_| ()).map_err(Error::Incomplete)?,
+        }
+        if self.flush {
+            images::flush(&folder).map_err(Error::Publish)?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn has_inventory(folder: &Folder) -> bool {
+    images::Inventory::read(folder).is_ok_and(|inventory| inventory.is_some())
+}
+
+/// The handler of one dump.
+#[derive(Debug)]
+pub(super) struct Watch<'a> {
+    pub(super) guard: &'a Guard,
+    /// Freeze this before CRIU does.
+    pub(super) freezer: Option<&'a Freezer>,
+    pub(super) max_pause: Option<Duration>,
+    /// runc's marker in its state directory.
+    pub(super) marker: Option<PathBuf>,
+    /// To be proved before the container ends.
+    pub(super) proof: Option<Proof>,
+    pub(super) status_fd: Option<StatusFd>,
+    pub(super) observer: &'a mut dyn Observer,
+    pub(super) seen: Seen,
+}
+
+/// What a dump has come to so far.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// We froze the cgroup, and owe a thaw.
+    frozen: bool,
+    began: Option<Instant>,
+    released: Option<Instant>,
+    /// Why we said no.
+    pub(super) refusal: Option<Error>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Seen {
+    /// From the first freeze or seize to the thaw.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        Some(self.released?.duration_since(self.began?))
+    }
+}
+
+impl Watch<'_> {
+    fn begin(&mut self) -> Result<(), Error> {
+        self.guard.check()?;
+        self.observer.step(Step::Freezing);
+        self.seen.began = Some(Instant::now());
+        if let Some(freezer) = self.freezer {
+            match freezer.freeze(FREEZE_WITHIN) {
+                Ok(_) => self.seen.frozen = true,
+                // It is thawed again, and CRIU has ways of its own.
+                Err(error) => self.seen.warnings.push(super::repair::chain(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn written(&mut self) -> Result<(), Error> {
+        if let Some(marker) = &self.marker {
+            mark(marker)?;
+        }
+        if let Some(proof) = &self.proof {
+            proof.check(images::Kind::Dump)?;
+        }
+        self.observer.step(Step::Dumped);
+        Ok(())
+    }
+
+    fn thaw(&mut self) {
+        if !std::mem::take(&mut self.seen.frozen) {
+            return;
+        }
+        if let Some(Err(error)) = self.freezer.map(Freezer::thaw) {
+            // The repair after a failure, or the guardian, tries again.
+            self.seen.warnings.push(super::repair::chain(&error));
+        }
+    }
+}
+
+/// Mirrors what runc 1.5.2 does at `post-dump`; its next restore removes the file.
+fn mark(marker: &Path) -> Result<(), Error> {
+    let made = fs::File::create(marker).map(|_| ());
+    made.map_err(|source: io::Error| Error::Write {
+        path: marker.to_owned(),
+        source,
+    })
+}
+
+impl Handler for Watch<'_> {
+    fn on(&mut self, event: &Event) -> Answer {
+        let result = match event {
+            Event::PreDump => self.begin(),
+            Event::QueryExtFiles => {
+                self.observer.step(Step::Dumping);
+                Ok(())
+            }
+            Event::PostDump => self.written(),
+            Event::StatusReady => {
+                self.observer.step(Step::Serving);
+                self.seen
+                    .warnings
+                    .extend(self.status_fd.take().and_then(StatusFd::ready));
+                Ok(())
+            }
+            Event::NetworkLock | Event::NetworkUnlock | Event::Other(_) => Ok(()),
+        };
+        match result {
+            Ok(()) => Answer::Go,
+            Err(error) => {
+                self.seen.refusal = Some(error);
+                Answer::Refuse
+            }
+        }
+    }
+
+    fn pause_deadline(&self) -> Option<Instant> {
+        Some(self.seen.began? + self.max_pause?)
+    }
+
+    fn responded(&mut self) {
+        // CRIU leaves a cgroup that it found frozen as it found it.
+        self.thaw();
+        self.seen.released = Some(Instant::now());
+        self.observer.step(Step::Released);
+    }
+}

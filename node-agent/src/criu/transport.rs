@@ -1,0 +1,366 @@
+//! One CRIU process and the socket to it.
+
+use std::{
+    cell::Cell,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+        unix::process::CommandExt as _,
+    },
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, ppoll},
+    sys::{
+        socket::{
+            AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, getsockopt, recv, send,
+            setsockopt, shutdown, socketpair, sockopt,
+        },
+        time::TimeSpec,
+    },
+};
+
+use super::{error::Error, launch::Launch};
+
+/// The number of CRIU's end in CRIU, as runc has it.
+const CHILD_FD: RawFd = 3;
+/// How long a process that was told to end may take before it is killed, where nobody says.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the kernel may take to end a killed process before waiting goes on in the background.
+const AFTER_KILL: Duration = Duration::from_secs(5);
+/// Messages are small; a longer one is no message of CRIU's.
+const MESSAGE_LIMIT: usize = 16 << 20;
+
+/// A running CRIU. Dropping it closes the socket, which makes CRIU roll back at its next
+/// notification, gives it a moment, then kills it; it is always reaped.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Option<Child>,
+    pidfd: OwnedFd,
+    socket: Option<OwnedFd>,
+    status: Option<ExitStatus>,
+    served: Cell<bool>,
+}
+
+/// What ended a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// A message, or the end of the conversation, can be received.
+    Message,
+    /// The other descriptor is readable; a message may be there as well.
+    Other,
+    /// The time is over.
+    Time,
+}
+
+impl Process {
+    /// Starts `criu swrk 3`.
+    pub(super) fn swrk(launch: &Launch) -> Result<Self, Error> {
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .map_err(|source| Error::System {
+            call: "socketpair",
+            source,
+        })?;
+        Self::start(launch, &["swrk", "3"], Some((ours, theirs)))
+    }
+
+    /// Starts CRIU's program as a plain command, without a conversation.
+    pub(super) fn command(launch: &Launch, arguments: &[&str]) -> Result<Self, Error> {
+        Self::start(launch, arguments, None)
+    }
+
+    fn start(
+        launch: &Launch,
+        arguments: &[&str],
+        ends: Option<(OwnedFd, OwnedFd)>,
+    ) -> Result<Self, Error> {
+        let (socket, theirs) = ends.unzip();
+        let program = launch.resolve()?;
+        let mut command = Command::new(&program);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if let Some(path) = &launch.path_env {
+            command.env("PATH", path);
+        }
+        command.envs(launch.env.iter().map(|(name, value)| (name, value)));
+        set_apart(&mut command, theirs.as_ref().map(AsRawFd::as_raw_fd));
+        let child = command.spawn().map_err(|source| Error::Start {
+            program,
+            source: Errno::from_raw(source.raw_os_error().unwrap_or(libc::EINVAL)),
+        })?;
+        // From here on the child holds the only copy of its end: its death is the end of the file.
+        drop(theirs);
+        let pidfd = match pidfd_of(&child) {
+            Ok(pidfd) => pidfd,
+            Err(source) => {
+                reap_later(child);
+                return Err(Error::System {
+                    call: "pidfd_open",
+                    source,
+                });
+            }
+        };
+        Ok(Self {
+            child: Some(child),
+            pidfd,
+            socket,
+            status: None,
+            served: Cell::new(false),
+        })
+    }
+
+    /// CRIU's pid.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Whether CRIU has ended the conversation.
+    pub(super) fn is_closed(&self) -> bool {
+        let Some(socket) = &self.socket else {
+            return true;
+        };
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+        let now = Some(TimeSpec::from(Duration::ZERO));
+        ppoll(&mut fds, now, None).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Whether it has ever answered.
+    pub(super) fn has_served(&self) -> bool {
+        self.served.get()
+    }
+
+    /// Sends one message. Never waits: one that does not fit is an error.
+    pub(super) fn send(&self, message: &[u8]) -> Result<(), Errno> {
+        let socket = self.socket.as_ref().ok_or(Errno::EPIPE)?;
+        make_room(socket, message.len());
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        again(|| send(socket.as_raw_fd(), message, flags)).map(drop)
+    }
+
+    /// Waits for a message, for `other` to become readable, or until a point in time. A readable
+    /// `other` wins.
+    pub(super) fn wait_for_message(
+        &self,
+        other: Option<BorrowedFd<'_>>,
+        until: Option<Instant>,
+    ) -> Result<Woken, Errno> {
+        let Some(socket) = &self.socket else {
+            return Ok(Woken::Message);
+        };
+        let mut fds = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        fds.extend(other.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        if !poll_until(&mut fds, until)? {
+            return Ok(Woken::Time);
+        }
+        let other = fds.get(1).is_some_and(|fd| fd.any() == Some(true));
+        Ok(if other { Woken::Other } else { Woken::Message })
+    }
+
+    /// Receives one message; `None` at the end of the conversation.
+    pub(super) fn receive(&self) -> Result<Option<Vec<u8>>, Errno> {
+        let Some(socket) = &self.socket else {
+            return Ok(None);
+        };
+        let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT;
+        let length = again(|| recv(socket.as_raw_fd(), &mut [], look))?;
+        if length == 0 {
+            return Ok(None);
+        }
+        if length > MESSAGE_LIMIT {
+            return Err(Errno::EMSGSIZE);
+        }
+        let mut message = vec![0; length];
+        let got = again(|| recv(socket.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT))?;
+        message.truncate(got);
+        self.served.set(true);
+        Ok(Some(message))
+    }
+
+    /// Says that nothing more will be sent.
+    pub(super) fn finish_sending(&self) {
+        if let Some(socket) = &self.socket {
+            // It fails when CRIU has closed its end already, which is as good.
+            let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
+        }
+    }
+
+    /// Waits for the process to end and reaps it; `None` when it has not by then.
+    pub(super) fn wait(&mut self, until: Instant) -> Result<Option<ExitStatus>, Errno> {
+        if self.status.is_some() {
+            return Ok(self.status);
+        }
+        let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        poll_until(&mut fds, Some(until))?;
+        let Some(child) = self.child.as_mut() else {
+            return Ok(None);
+        };
+        self.status = child.try_wait().map_err(|error| errno(&error))?;
+        Ok(self.status)
+    }
+
+    /// Closes the socket, waits until then, kills what still runs, and reaps it. The status is
+    /// unknown only when the kernel cannot end the process; it is then reaped in the background.
+    pub(super) fn end(&mut self, until: Instant) -> Option<ExitStatus> {
+        drop(self.socket.take());
+        if let Ok(Some(status)) = self.wait(until) {
+            return Some(status);
+        }
+        if let Some(child) = self.child.as_mut() {
+            // Not reaped yet, so the pid is still its own.
+            let _ = child.kill();
+        }
+        if let Ok(Some(status)) = self.wait(Instant::now() + AFTER_KILL) {
+            return Some(status);
+        }
+        if let Some(child) = self.child.take() {
+            reap_later(child);
+        }
+        None
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.status.is_none() && self.child.is_some() {
+            self.end(Instant::now() + PATIENCE);
+        }
+    }
+}
+
+/// Kills a child and waits for it on a thread of its own, so that nobody hangs on it.
+fn reap_later(mut child: Child) {
+    let _ = child.kill();
+    // Without a thread the child stays a zombie until this process ends; there is nothing better.
+    let _ = std::thread::Builder::new()
+        .name("reap-criu".to_owned())
+        .spawn(move || child.wait());
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL))
+}
+
+fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// True when something is ready, false when the time is over.
+fn poll_until(fds: &mut [PollFd<'_>], until: Option<Instant>) -> Result<bool, Errno> {
+    let ready = again(|| {
+        let rest = until.map(|until| until.saturating_duration_since(Instant::now()));
+        ppoll(fds, rest.map(TimeSpec::from), None)
+    })?;
+    Ok(ready > 0)
+}
+
+/// A long list of mounts may exceed the default buffer; the kernel wants about twice the message.
+fn make_room(socket: &OwnedFd, length: usize) {
+    let wanted = length.saturating_mul(2).saturating_add(4096);
+    if getsockopt(socket, sockopt::SndBuf).is_ok_and(|have| have >= wanted) {
+        return;
+    }
+    // The first needs CAP_NET_ADMIN, the second is bounded by net.core.wmem_max; if neither is
+    // enough the send says so.
+    if setsockopt(socket, sockopt::SndBufForce, &wanted).is_err() {
+        let _ = setsockopt(socket, sockopt::SndBuf, &wanted);
+    }
+}
+
+#[expect(unsafe_code, reason = "neither std nor nix opens a pidfd")]
+fn pidfd_of(child: &Child) -> Result<OwnedFd, Errno> {
+    // SAFETY: the call takes two integers. The child is not reaped yet, so the pid is its own.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) })?;
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just returned this descriptor, and nothing else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Has the child start in a session of its own (a terminal's Ctrl-C must not reach CRIU, which
+/// would die on it in the middle of a dump), with default signals, and with no descriptor beyond
+/// stdio but `socket`, as number 3.
+#[expect(unsafe_code, reason = "only a hook between fork and exec can do this")]
+fn set_apart(command: &mut Command, socket: Option<RawFd>) {
+    let prepare = move || {
+        if let Some(socket) = socket {
+            place_socket(socket)?;
+        }
+        let first = if socket.is_some() {
+            CHILD_FD + 1
+        } else {
+            CHILD_FD
+        };
+        // SAFETY: integers only. Marking instead of closing keeps std's own pipe, by which it
+        // learns whether exec worked.
+        let marked = unsafe {
+            libc::syscall(
+                libc::SYS_close_range,
+                first,
+                libc::c_uint::MAX,
+                libc::CLOSE_RANGE_CLOEXEC,
+            )
+        };
+        Errno::result(marked)?;
+        // SAFETY: no arguments; the child has just been forked and leads no group.
+        Errno::result(unsafe { libc::setsid() })?;
+        reset_signals();
+        Ok(())
+    };
+    // SAFETY: the hook makes system calls alone: it takes no lock and allocates nothing, so it may
+    // run in the forked child of a process with threads.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// The parent makes the pair before anything else of the child, so that number 3 is taken then
+/// (the kernel hands out the lowest) and std's pipe has another one. Should a thread close its
+/// own 3 in between, the pipe goes: a failing exec is then reported as a broken conversation.
+#[expect(
+    unsafe_code,
+    reason = "only libc moves a descriptor to a chosen number"
+)]
+fn place_socket(socket: RawFd) -> Result<(), Errno> {
+    let placed = if socket == CHILD_FD {
+        // SAFETY: integers only; clears the close-on-exec flag, the only one there is.
+        unsafe { libc::fcntl(CHILD_FD, libc::F_SETFD, 0) }
+    } else {
+        // SAFETY: integers only; the parent keeps `socket` open until the child has started.
+        unsafe { libc::dup2(socket, CHILD_FD) }
+    };
+    Errno::result(placed).map(drop)
+}
+
+/// Ignored signals and the signal mask survive exec; CRIU relies on SIGCHLD and SIGALRM.
+#[expect(
+    unsafe_code,
+    reason = "nix has no call for every signal, real-time ones included"
+)]
+fn reset_signals() {
+    const LAST_SIGNAL: libc::c_int = 64;
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: a default disposition refers to no code. The two signals that cannot be set, and
+        // the C library's own, fail, which is right.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: a zeroed set is a valid one and is filled by sigemptyset before it is used; nothing
+    // is read back.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}

@@ -6,6 +6,7 @@
 //! epoch only. Lines are rewritten in place, on growth of the maximum and every 20 ms.
 
 use std::fs::{File, OpenOptions};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -42,6 +43,9 @@ pub(crate) struct ClockArgs {
     /// Microseconds of sleep between two readings.
     #[arg(long, value_name = "US", default_value_t = 200)]
     sleep_us: u64,
+    /// Keeps a connection to itself open over the loopback device, so that a dump has an established one.
+    #[arg(long)]
+    connection: bool,
     /// Which process this is; set for the children only.
     #[arg(long, hide = true, default_value_t = 0)]
     index: usize,
@@ -52,6 +56,11 @@ pub(crate) fn run(args: &ClockArgs) -> Result<(), Error> {
     let file = open_gap_file(&args.out, args.procs)?;
     let content = dirty_memory(args);
     let _children = start_children(args)?;
+    let _connection = if args.connection {
+        Some(connect_to_itself()?)
+    } else {
+        None
+    };
     for _ in 1..threads_of(args.index, args.procs, args.threads) {
         thread::spawn(|| {
             loop {
@@ -100,6 +109,15 @@ fn open_gap_file(path: &Path, procs: usize) -> Result<File, Error> {
     file.set_len(size)
         .map_err(|source| Error::file("size", path, source))?;
     Ok(file)
+}
+
+/// Both ends of an established connection, and the socket that it came in by.
+fn connect_to_itself() -> Result<(TcpListener, TcpStream, TcpStream), Error> {
+    let lost = |source| Error::system("connect to itself", source);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(lost)?;
+    let near = TcpStream::connect(listener.local_addr().map_err(lost)?).map_err(lost)?;
+    let (far, _) = listener.accept().map_err(lost)?;
+    Ok((listener, near, far))
 }
 
 fn start_children(args: &ClockArgs) -> Result<Vec<Child>, Error> {

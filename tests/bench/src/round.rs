@@ -162,9 +162,9 @@ impl<'node> Bench<'node> {
     /// Asks every process for a new maximum and waits until all have begun.
     fn begin(&self, row: Row, epoch: u64) -> Result<(), Error> {
         let file = format!("{}/gaps", Self::folder(row));
-        // The number is followed by spaces, since an earlier one may have been longer.
+        // A whole line, so that what stands behind it begins with the first process.
         let script = format!(
-            "printf 'epoch=%-20s\\n' {epoch} | dd of={file} conv=notrunc bs=27 count=1 status=none"
+            "printf '%-255s\\n' epoch={epoch} | dd of={file} conv=notrunc bs=256 count=1 status=none"
         );
         self.node.shell(&script).ok();
         self.wait(row, epoch, 0).map(drop)

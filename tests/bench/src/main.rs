@@ -108,7 +108,7 @@ fn run(args: &Args) -> Result<bool, Error> {
         images: args.images.clone(),
     };
     let versions = node
-        .shell("uname -r; runc --version | head -1; criu --version | head -1")
+        .shell("uname -r; runc --version | head -1; criu --version | sed -n 's/^Version:/CRIU/p'")
         .stdout;
     let containerd = Containerd::start(&node);
     let bench = Bench::new(&node, &containerd, settings);

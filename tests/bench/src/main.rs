@@ -49,6 +49,9 @@ struct Args {
     /// Where in the node the images are written; removed after each round. It must lie below /run/rig.
     #[arg(long, value_name = "DIR", default_value = "/run/rig/images")]
     images: String,
+    /// Keeps CRIU's log of each row's last round with each command in this folder.
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
     /// The result with every sample.
     #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
     json: PathBuf,
@@ -106,6 +109,7 @@ fn run(args: &Args) -> Result<bool, Error> {
             None => node.install("stillframe-node-agent"),
         },
         images: args.images.clone(),
+        logs: args.logs.clone(),
     };
     let versions = node
         .shell("uname -r; runc --version | head -1; criu --version | sed -n 's/^Version:/CRIU/p'")

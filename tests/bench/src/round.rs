@@ -1,5 +1,6 @@
 //! One row on a real node: its container, its rounds, its samples.
 
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) ours: String,
     /// Where in the node the images go.
     pub(crate) images: String,
+    /// Where on this machine CRIU's logs are kept.
+    pub(crate) logs: Option<PathBuf>,
 }
 
 /// A row's container while it runs.
@@ -283,6 +286,7 @@ impl<'node> Bench<'node> {
         })?;
         let stats = DumpStats::parse(&stats)
             .map_err(|error| unreadable("CRIU's figures", error.to_string()))?;
+        self.keep_log(row, contender, &image)?;
         self.node.run(&["rm", "-r", &image]).ok();
         Ok(Sample {
             round,
@@ -291,6 +295,28 @@ impl<'node> Bench<'node> {
             frozen: f64::from(stats.frozen_time) / 1000.0,
             freezing: f64::from(stats.freezing_time) / 1000.0,
         })
+    }
+}
+
+impl Bench<'_> {
+    /// Keeps CRIU's log of the latest round, where that is wanted.
+    fn keep_log(&self, row: Row, contender: Contender, image: &str) -> Result<(), Error> {
+        let Some(folder) = &self.settings.logs else {
+            return Ok(());
+        };
+        let name = format!("{}-{contender:?}.log", row.name).to_lowercase();
+        let failed = |source| Error::File {
+            what: "keep",
+            path: folder.join(&name),
+            source,
+        };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        std::fs::copy(
+            self.node.path(format!("{image}/dump.log")),
+            folder.join(&name),
+        )
+        .map(drop)
+        .map_err(failed)
     }
 }
 

@@ -138,6 +138,20 @@ impl<'node> Container<'node> {
         self.status() == "running"
     }
 
+    /// Waits until its runtime calls it this.
+    pub fn wait_for_status(&self, wanted: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.status() != wanted {
+            assert!(
+                Instant::now() < deadline,
+                "{} is {} and not {wanted}",
+                self.id,
+                self.status()
+            );
+            sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Its first process, as a pid of the node.
     #[must_use]
     pub fn pid(&self) -> i32 {

@@ -222,6 +222,11 @@ impl<'node> Container<'node> {
         self.launch(&verb)
     }
 
+    /// Starts it from a bundle that was only prepared.
+    pub fn run(&mut self) {
+        self.launch(&["run", "--detach"]).ok();
+    }
+
     /// Runs a command of its runtime that starts it in the background, with the standard streams that it is to have.
     #[must_use]
     pub(crate) fn launch(&mut self, verb: &[&str]) -> Output {

@@ -16,6 +16,7 @@ pub mod container;
 pub mod node;
 pub mod pod;
 pub mod program;
+pub mod recorder;
 pub mod traces;
 pub mod wire;
 

@@ -1,6 +1,7 @@
 //! A container that one of the node's runtimes started from a bundle of its own.
 
 pub mod shape;
+pub mod state;
 pub mod terminal;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::node::{Invocation, Node, Output, PATIENCE};
 use crate::program::Program;
 
 pub use shape::{Shape, Stdio};
+pub use state::State;
 
 /// The runtime that starts a container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -185,6 +187,18 @@ impl<'node> Container<'node> {
             }
             sleep(Duration::from_millis(5));
         }
+    }
+
+    /// What a workload published last in this file of its root folder.
+    #[must_use]
+    pub fn published(&self, path: &str) -> State {
+        State::read(&self.file(path))
+    }
+
+    /// Waits until a workload has published something that is as wanted, and returns it.
+    #[must_use]
+    pub fn published_when(&self, path: &str, wanted: impl Fn(&State) -> bool) -> State {
+        State::read_when(&self.file(path), wanted)
     }
 
     /// A `checkpoint` command of this container: the program, its `--root`, the flags and the id.

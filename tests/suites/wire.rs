@@ -74,6 +74,13 @@ fn same(container: &Container<'_>, recorder: &Recorder<'_>, globals: &[&str], fl
     let ours = send(container, recorder, Program::Ours, globals, flags);
     assert_eq!(theirs.output.status, 1, "{what}: {:?}", theirs.output);
     assert_eq!(ours.output.status, 1, "{what}: {:?}", ours.output);
+    let refused_by_criu = theirs.output.stderr.contains(" errno 1\"");
+    assert_eq!(
+        theirs.heard.is_some(),
+        refused_by_criu,
+        "{what}: {:?}",
+        theirs.output
+    );
     assert_eq!(theirs.descriptors, ours.descriptors, "{what}");
     let (Some(theirs_heard), Some(ours_heard)) = (&theirs.heard, &ours.heard) else {
         assert!(

@@ -6,7 +6,7 @@ help:        ## this list
 	@grep -hE '^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/: +## /\t/' | expand -t 14
 
 build:       ## build every program
-	cargo build --workspace --release
+	@tests/rig/build
 
 demo:        ## checkpoint a real container and bring it back (first time: some minutes; needs root)
 	@tests/rig/demo

@@ -8,6 +8,7 @@ use std::fmt;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use serde_json::Value;
 use crate::node::{Invocation, Node, Output, PATIENCE};
 use crate::program::Program;
 
+use shape::COUNTER;
 pub use shape::{Shape, Stdio};
 pub use state::State;
 
@@ -77,6 +79,8 @@ pub struct Container<'node> {
     pub(crate) stdio: Stdio,
     /// Where its bundle is in the node.
     pub(crate) bundle: String,
+    /// Its first process, once somebody asked.
+    pub(crate) init: Mutex<Option<i64>>,
     /// What the test holds of its standard streams.
     pub streams: Streams,
 }
@@ -161,14 +165,22 @@ impl<'node> Container<'node> {
         i32::try_from(state["pid"].as_i64().expect("a state has a pid")).expect("a pid")
     }
 
-    /// The number that its counter wrote last, see [`Shape::counting`].
+    /// What it sees in a file, while it lives.
+    #[must_use]
+    pub fn read(&self, path: &str) -> Option<String> {
+        let mut init = self.init.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = match *init {
+            Some(pid) => pid,
+            None => *init.insert(self.state()?["pid"].as_i64().filter(|pid| *pid > 0)?),
+        };
+        let output = self.node.run(&["cat", &format!("/proc/{pid}/root{path}")]);
+        output.succeeded().then_some(output.stdout)
+    }
+
+    /// The number that it counted to, see [`Shape::counting`]; none for a moment now and then.
     #[must_use]
     pub fn counter(&self) -> Option<u64> {
-        fs::read_to_string(self.file("counter"))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
+        self.read(COUNTER)?.trim().parse().ok()
     }
 
     /// Waits until its counter is beyond `value`, and returns it.
@@ -252,6 +264,7 @@ impl<'node> Container<'node> {
             .args(["--bundle", &self.bundle]);
         let (mut output, streams) = terminal::start(self.node, command, self.stdio, &self.id);
         self.streams = streams;
+        self.init = Mutex::new(None);
         if !output.succeeded() {
             output.stderr += &fs::read_to_string(self.node.path(&log)).unwrap_or_default();
         }
@@ -259,7 +272,6 @@ impl<'node> Container<'node> {
     }
 
     /// Kills its processes and makes its runtime forget it; its bundle stays.
-    #[expect(clippy::must_use_candidate, reason = "it may be gone already")]
     pub fn delete(&self) -> Output {
         self.runtime_command()
             .args(["delete", "--force", &self.id])

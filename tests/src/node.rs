@@ -145,6 +145,17 @@ impl Node {
         format!("{SCRATCH}/bin/{program}")
     }
 
+    /// The name of this node's folder and cgroups on the machine: pid and start time of its `tests/rig/enter`.
+    #[must_use]
+    pub fn run_id(&self) -> String {
+        let folder = self
+            .scratch
+            .parent()
+            .and_then(Path::file_name)
+            .expect("a run's folder has a name");
+        folder.to_string_lossy().into_owned()
+    }
+
     /// A name that no other part of this node has, for a container or a file.
     pub fn unique(&self, stem: &str) -> String {
         format!("{stem}-{}", self.next.fetch_add(1, Ordering::Relaxed))

@@ -35,7 +35,10 @@ impl Program {
         match self {
             Self::Runc => "runc".to_owned(),
             Self::Crun => "crun".to_owned(),
-            Self::Ours => node.install("stillframe-node-agent"),
+            Self::Ours => {
+                node.install("stillframe-archiver");
+                node.install("stillframe-node-agent")
+            }
         }
     }
 }

@@ -30,13 +30,6 @@ struct Args {
     /// The program to compare with, on this machine [default: the node's own runc].
     #[arg(long, value_name = "PATH")]
     runc: Option<PathBuf>,
-    /// The statically linked workload on this machine.
-    #[arg(
-        long,
-        value_name = "PATH",
-        default_value = "target/x86_64-unknown-linux-musl/release/workload"
-    )]
-    workload: PathBuf,
     /// Measured rounds per row; at least 15 for figures that are to be believed.
     #[arg(long, value_name = "N", default_value_t = 15)]
     rounds: usize,
@@ -96,7 +89,8 @@ fn run(args: &Args) -> Result<bool, Error> {
                 source,
             })
     };
-    bring(&args.workload, "workload")?;
+    node.install("workload");
+    node.install("stillframe-archiver");
     let settings = Settings {
         rounds: args.rounds,
         warm_ups: args.warm_ups,

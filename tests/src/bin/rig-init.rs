@@ -1,5 +1,5 @@
-//! The node's first process: starts commands for the harness and reaps whatever ends; when the harness is gone it ends, and the kernel then
-//! ends all of the node.
+//! The node's side of the harness: starts commands for it, tells how they ended, and ends when the harness is gone, whereupon all of the
+//! node ends (`tests/rig/inside`).
 
 use std::collections::HashMap;
 use std::fs::File;

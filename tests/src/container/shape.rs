@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
@@ -20,12 +21,16 @@ pub enum Stdio {
     Terminal,
 }
 
-/// The shell loop that counts in its memory and writes the number to `/counter`, fifty times a second.
+/// The shell loop that counts in its memory and shows the number in [`COUNTER`], fifty times a second.
 ///
 /// It starts no process: a shell that waits for its vforked child cannot be stopped once the child is frozen (cgroup v1), and
-/// then CRIU gives up after ten seconds ("Unseizable non-zombie … state D").
+/// then CRIU gives up after ten seconds ("Unseizable non-zombie … state D"). The file is in memory that the image holds: CRIU
+/// refuses to restore a process that had a file of the root folder open which has another size by then.
 pub const COUNT: &str = "mkfifo /pause; exec 3<>/pause; n=0; \
-    while :; do n=$((n+1)); echo $n >/counter; read -t 0.02 -u 3 x; done";
+    while :; do n=$((n+1)); echo $n >/dev/shm/counter; read -t 0.02 -u 3 x; done";
+
+/// Where a counting container shows its number.
+pub const COUNTER: &str = "/dev/shm/counter";
 
 /// The applets that every container's `/bin` has beside `busybox`.
 const APPLETS: [&str; 13] = [
@@ -65,7 +70,7 @@ impl<'node> Shape<'node> {
         shape.counting()
     }
 
-    /// It counts in its memory, fifty times a second, and shows the number in `/counter`: see [`Container::counter`].
+    /// It counts in its memory, fifty times a second, and shows the number in [`COUNTER`]: see [`Container::counter`].
     #[must_use]
     pub fn counting(self) -> Self {
         self.script(COUNT)
@@ -224,6 +229,7 @@ impl<'node> Shape<'node> {
             runtime: self.runtime,
             stdio: self.stdio,
             bundle: format!("/run/rig/{bundle}"),
+            init: Mutex::new(None),
             streams: Streams::default(),
         }
     }

@@ -232,6 +232,7 @@ impl Dump<'_> {
             freezer: self.target.freezer.as_ref().filter(|_| early),
             max_pause: self.request.max_pause,
             marker,
+            image: self.dirs.image.clone(),
             // What ends is proved while it can still be kept; what goes on is not kept waiting.
             proof: self.ends_container().then(|| self.proof(self.durable())),
             status_fd,

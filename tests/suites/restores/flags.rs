@@ -11,7 +11,6 @@ with_both_programs! {
     a_lock_is_allowed_by_the_sites_configuration
     a_lock_is_allowed_by_the_containers_configuration
     an_unlinked_file_comes_back_with_link_remap
-    a_large_deleted_file_comes_back_where_configuration_allows_it
     a_datagram_socket_with_a_peer_outside_comes_back
     every_cgroups_mode_comes_back
     a_work_path_holds_log_and_statistics
@@ -76,22 +75,6 @@ fn an_unlinked_file_comes_back_with_link_remap(program: Program) {
     assert_eq!((state.text("intact"), state.text("links")), ("true", "1"));
 }
 
-fn a_large_deleted_file_comes_back_where_configuration_allows_it(program: Program) {
-    let node = Node::shared();
-    let name = node.unique("ghost");
-    let file = node.put(&format!("{name}.conf"), "ghost-limit 8M\n");
-    let args = ["unlinked", "--size", "3000000"];
-    let container = Shape::new(node, &name).workload(&args).start();
-    refused(&container, program, &[], "ghost");
-    drop(container);
-    let mut container = Shape::new(node, &name)
-        .annotation("org.criu.config", &file)
-        .workload(&args)
-        .start();
-    there_and_back(&mut container, program, &[], &[]);
-    assert_eq!(container.published(STATE).text("intact"), "true");
-}
-
 fn a_datagram_socket_with_a_peer_outside_comes_back(program: Program) {
     let node = Node::shared();
     let name = node.unique("dgram");
@@ -106,7 +89,7 @@ fn a_datagram_socket_with_a_peer_outside_comes_back(program: Program) {
         .bind(&format!("/run/rig/{name}"), "/peers", &[])
         .workload(&["unix-dgram", "--peer", "/peers/peer"])
         .start();
-    refused(&container, program, &[], "ext-unix-sk");
+    refused(&container, program, &[], "without peer");
     let before = seen(&container, STATE);
     dump(&container, program, &["--ext-unix-sk"]);
     while peer.recv(&mut [0; 512]).is_ok() {}

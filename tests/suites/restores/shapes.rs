@@ -183,7 +183,8 @@ fn a_container_moved_to_another_cgroup_comes_back(program: Program) {
         "{before}"
     );
     there_and_back(&mut container, program, &[], &[]);
-    assert_eq!(cgroups(container.pid()), before);
+    // runc's restore puts the first process into the container's own cgroup.
+    assert_eq!(cgroups(container.pid()), before.replace("/below", ""));
 }
 
 fn a_container_of_crun_comes_back(program: Program) {

@@ -12,6 +12,7 @@ with_both_programs! {
     a_live_connection_survives_dump_and_restore
     a_connection_inside_the_container_comes_back
     a_half_open_connection_is_left_out
+    a_datagram_socket_with_a_peer_outside_comes_back
 }
 
 /// A network namespace that is joined to the node's own by a cable. Dropping it removes both.
@@ -176,9 +177,12 @@ fn a_live_connection_survives_dump_and_restore(program: Program) {
 
 fn a_connection_inside_the_container_comes_back(program: Program) {
     let node = Node::shared();
+    // CRIU brings back no device of a network namespace that it is told to leave empty, not even the loopback.
+    let net = Net::new(node);
     let script = "/out/workload tcp-server --listen 127.0.0.1:7001 --state /out/server & \
                   while :; do sleep 0.1; /out/workload tcp-client --connect 127.0.0.1:7001 --state /out/state && exit; done";
     let mut container = Shape::new(node, node.unique("inside"))
+        .namespace("network", &net.path())
         .script(script)
         .with_workload()
         .start();
@@ -223,4 +227,49 @@ fn a_half_open_connection_is_left_out(program: Program) {
     drop(container);
     waits.kill(Signal::SIGKILL, true);
     let _ = waits.output();
+}
+
+/// A receiver of datagrams that keeps the last one in a file: socket, file.
+const RECEIVER: &str = "use Socket; socket(my $s, PF_UNIX, SOCK_DGRAM, 0) or die; bind($s, sockaddr_un($ARGV[0])) or die; \
+    while (defined(recv($s, my $m, 512, 0))) { open(my $f, '>', $ARGV[1]); print $f $m; close $f }";
+
+/// The peer is another process in the same network namespace, as in a pod: CRIU knows no other sockets. It is found
+/// again by the path that the peer itself used.
+fn a_datagram_socket_with_a_peer_outside_comes_back(program: Program) {
+    let node = Node::shared();
+    let net = Net::new(node);
+    let folder = format!("/run/rig/{}-peers", net.name);
+    node.run(&["mkdir", &folder]).ok();
+    let socket = format!("{folder}/peer");
+    let heard = format!("{folder}/heard");
+    let namespace = format!("--net={}", net.path());
+    let receiver = node
+        .command("nsenter")
+        .args([&namespace, "perl", "-e", RECEIVER, &socket, &heard])
+        .spawn();
+    node.shell(&format!(
+        "for n in $(seq 500); do [ ! -S {socket} ] || exit 0; sleep 0.02; done; exit 1"
+    ))
+    .ok();
+    let mut container = Shape::new(node, format!("in-{}", net.name))
+        .namespace("network", &net.path())
+        .bind(&folder, &folder, &[])
+        .workload(&["unix-dgram", "--peer", &socket])
+        .start();
+    refused(&container, program, &[], "ext-unix-sk");
+    let before = seen(&container, STATE);
+    dump(&container, program, &["--ext-unix-sk"]);
+    node.run(&["rm", &heard]).ok();
+    restore(&mut container, &["--ext-unix-sk"]);
+    goes_on(&container, STATE, &before);
+    let script = format!(
+        "for n in $(seq 500); do [ ! -s {heard} ] || exec cat {heard}; sleep 0.02; done; exit 1"
+    );
+    let message = node.shell(&script).ok().stdout;
+    assert!(
+        message.contains(&before.0),
+        "{message} is not of {before:?}"
+    );
+    receiver.kill(Signal::SIGKILL, true);
+    let _ = receiver.output();
 }

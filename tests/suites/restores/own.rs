@@ -58,6 +58,7 @@ fn the_report_says_what_was_done() {
     let container = Shape::new(node, node.unique("report"))
         .workload(&["count"])
         .start();
+    seen(&container, STATE);
     let output = dump(
         &container,
         Program::Ours,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rig::{Node, Program, Shape};
+use rig::node::Job;
+use rig::{Container, Node, Program, Shape};
 
 use crate::journey::{STATE, dump, goes_on, restore, seen};
 
@@ -63,6 +64,13 @@ struct PipeLimit<'node> {
     before: String,
 }
 
+/// Where lazy pages are served.
+const SERVER: &str = "127.0.0.1:27300";
+/// The port of that.
+const PORT: &str = "27300";
+/// How long a part of the lazy sequence may take.
+const LAZY_PATIENCE: Duration = Duration::from_secs(50);
+
 const PIPE_LIMIT: &str = "/proc/sys/fs/pipe-max-size";
 
 impl<'node> PipeLimit<'node> {
@@ -94,91 +102,92 @@ fn pages_are_fetched_lazily() {
         return;
     };
     for program in [Program::Runc, Program::Ours] {
-        let mut container = Shape::new(node, format!("lazy-{program:?}").to_lowercase())
+        let container = Shape::new(node, format!("lazy-{program:?}").to_lowercase())
             .workload(&["memory", "--mib", "8"])
             .start();
         let before = seen(&container, STATE);
-        let script = "exec \"$@\" 7>status";
-        let job = node
-            .command("bash")
-            .args(["-c", script, "lazy", &program.command(node)])
-            .args([
-                "--root",
-                "/run/runc",
-                "checkpoint",
-                "--image-path",
-                "image",
-                "--lazy-pages",
-            ])
-            .args([
-                "--page-server",
-                "127.0.0.1:27300",
-                "--status-fd",
-                "7",
-                container.id(),
-            ])
-            .cwd(container.bundle())
-            .timeout(Duration::from_secs(50))
-            .spawn();
-        let ready = "for n in $(seq 1000); do [ \"$(stat -c %s status)\" != 1 ] || exit 0; sleep 0.02; done; exit 1";
-        let ready = node
-            .command("bash")
-            .args(["-c", ready])
-            .cwd(container.bundle())
-            .output();
-        if !ready.succeeded() {
-            job.kill(Signal::SIGKILL, true);
-            panic!("{program:?} never said that it serves: {:?}", job.output());
-        }
-        let image = format!("{}/image", container.bundle());
-        let status = node.path(container.bundle()).join("status");
-        assert_eq!(std::fs::read(status).expect("the status file"), [0]);
-        // The pages are still in the old process, which stands still; a new one must not have its cgroup's name.
-        let pages = node
-            .command("criu")
-            .args([
-                "lazy-pages",
-                "--page-server",
-                "--address",
-                "127.0.0.1",
-                "--port",
-                "27300",
-            ])
-            .args([
-                "--images-dir",
-                &image,
-                "--work-dir",
-                &image,
-                "-vv",
-                "-o",
-                "lazy.log",
-            ])
-            .timeout(Duration::from_secs(50))
-            .spawn();
-        node.shell(&format!(
-            "for n in $(seq 500); do [ ! -S {image}/lazy-pages.socket ] || exit 0; sleep 0.02; done; exit 1"
-        ))
-        .ok();
+        let dump = serve(node, &container, program);
         let restored = format!("{}-again", container.id());
-        let script = "exec runc restore --detach --lazy-pages --image-path \"$1\" --work-path \"$1\" \
-                      --bundle \"$2\" \"$3\" </dev/null >/dev/null 2>&1";
-        node.command("bash")
-            .args([
-                "-c",
-                script,
-                "restore",
-                &image,
-                container.bundle(),
-                &restored,
-            ])
-            .output()
-            .ok();
+        fetch(node, &container, &restored);
         goes_on(&container, STATE, &before);
-        pages.output().ok();
-        let dumped = job.output().ok();
-        assert_eq!(dumped.stdout, "");
+        assert_eq!(dump.output().ok().stdout, "");
         assert_eq!(container.status(), "gone");
         node.run(&["runc", "delete", "--force", &restored]).ok();
-        let _ = &mut container;
     }
+}
+
+/// Starts a dump that serves its pages, and waits until it says so.
+fn serve<'node>(node: &'node Node, container: &Container<'_>, program: Program) -> Job<'node> {
+    let job = node
+        .command("bash")
+        .args(["-c", "exec \"$@\" 7>status", "lazy", &program.command(node)])
+        .args([
+            "--root",
+            "/run/runc",
+            "checkpoint",
+            "--image-path",
+            "image",
+            "--lazy-pages",
+        ])
+        .args(["--page-server", SERVER, "--status-fd", "7", container.id()])
+        .cwd(container.bundle())
+        .timeout(LAZY_PATIENCE)
+        .spawn();
+    let ready = "for n in $(seq 1000); do [ \"$(stat -c %s status)\" != 1 ] || exit 0; sleep 0.02; done; exit 1";
+    let ready = node
+        .command("bash")
+        .args(["-c", ready])
+        .cwd(container.bundle())
+        .output();
+    if !ready.succeeded() {
+        job.kill(Signal::SIGKILL, true);
+        panic!("{program:?} never said that it serves: {:?}", job.output());
+    }
+    let status = node.path(container.bundle()).join("status");
+    assert_eq!(std::fs::read(status).expect("the status file"), [0]);
+    job
+}
+
+/// Restores the container under another id, with its pages fetched from the old processes, which stand still.
+fn fetch(node: &Node, container: &Container<'_>, restored: &str) {
+    let image = format!("{}/image", container.bundle());
+    let pages = node
+        .command("criu")
+        .args([
+            "lazy-pages",
+            "--page-server",
+            "--address",
+            "127.0.0.1",
+            "--port",
+            PORT,
+        ])
+        .args([
+            "--images-dir",
+            &image,
+            "--work-dir",
+            &image,
+            "-vv",
+            "-o",
+            "lazy.log",
+        ])
+        .timeout(LAZY_PATIENCE)
+        .spawn();
+    node.shell(&format!(
+        "for n in $(seq 500); do [ ! -S {image}/lazy-pages.socket ] || exit 0; sleep 0.02; done; exit 1"
+    ))
+    .ok();
+    let script = "exec runc restore --detach --lazy-pages --image-path \"$1\" --work-path \"$1\" \
+                  --bundle \"$2\" \"$3\" </dev/null >/dev/null 2>&1";
+    node.command("bash")
+        .args([
+            "-c",
+            script,
+            "restore",
+            &image,
+            container.bundle(),
+            restored,
+        ])
+        .output()
+        .ok();
+    pages.output().ok();
 }

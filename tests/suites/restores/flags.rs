@@ -12,6 +12,7 @@ with_both_programs! {
     every_cgroups_mode_comes_back
     a_work_path_holds_log_and_statistics
     flags_without_a_need_change_nothing
+    a_terminal_of_the_host_is_dumped_as_a_shell_job
 }
 
 fn file_locks_come_back(program: Program) {
@@ -126,4 +127,29 @@ fn flags_without_a_need_change_nothing(program: Program) {
         &flags,
         &["--tcp-established", "--file-locks"],
     );
+}
+
+/// runc's own restore cannot bring it back, whoever dumped it: it has no console to hand the terminal to.
+fn a_terminal_of_the_host_is_dumped_as_a_shell_job(program: Program) {
+    let node = Node::shared();
+    let container = Shape::new(node, node.unique("shell-job"))
+        .workload(&["tty"])
+        .prepare();
+    let run = format!(
+        "runc run --detach --bundle {} {}; exec sleep 1000",
+        container.bundle(),
+        container.id()
+    );
+    let terminal = node
+        .command("script")
+        .args(["-qec", &run, "/dev/null"])
+        .spawn();
+    let state = container.published_when(STATE, |state| state.number("ticks") > 3);
+    assert_eq!(state.text("tty"), "true");
+    refused(&container, program, &[], "Can't lookup mount");
+    dump(&container, program, &["--shell-job"]);
+    let image = node.path(container.bundle()).join("image");
+    assert!(image.join("tty-info.img").exists());
+    terminal.kill(nix::sys::signal::Signal::SIGKILL, true);
+    let _ = terminal.output();
 }

@@ -18,7 +18,7 @@ const CLEANED_WITHIN: Duration = Duration::from_secs(5);
 #[must_use]
 pub fn talk(port: u16) -> String {
     format!(
-        "mkfifo /pause /to /from; exec 5<>/pause; nc -lk -p {port} -e cat & \
+        "mkfifo /pause /to /from; exec 5<>/pause; nc -ll -p {port} -e cat & \
          read -t 0.3 -u 5 x; nc 127.0.0.1 {port} </to >/from & exec 3>/to 4</from; n=0; \
          while :; do n=$((n+1)); echo $n >&3; read x <&4; echo $x >/counter; read -t 0.02 -u 5 y; done"
     )

@@ -5,12 +5,14 @@
 //! when things go wrong, `journal` notes what is under way, `repair` puts right what it names, and
 //! [`guardian`] does so when this process is killed.
 
+mod dirs;
 mod engine;
 mod error;
 pub mod guardian;
 pub mod journal;
 pub mod lock;
 mod plan;
+mod prepare;
 pub mod process;
 pub mod remap;
 pub mod repair;

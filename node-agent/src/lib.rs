@@ -3,7 +3,6 @@
 //! `cli → checkpoint → {runtime, criu, images}`: an arrow is a use, nothing points back, and
 //! nothing here knows of Kubernetes.
 
-pub mod archive;
 pub mod checkpoint;
 pub mod cli;
 pub mod criu;

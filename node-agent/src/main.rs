@@ -2,12 +2,12 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use node_agent::{archive, checkpoint::guardian, cli};
+use node_agent::{checkpoint::guardian, cli};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     match args.split_first() {
-        Some((program, rest)) if archive::is_called(program) => archive::run(rest),
+        Some((program, rest)) if archiver::is_called(program) => archiver::run(rest),
         Some((program, [entry])) if guardian::is_called(program) => guardian::run(entry.into()),
         _ => cli::run(args),
     }

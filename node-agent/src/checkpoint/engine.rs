@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{archive, criu::Launch};
+use crate::criu::Launch;
 
 /// CRIU's configuration that is read whatever a request says, beside the one in the home directory.
 const DEFAULT_CONFIG: &str = "/etc/criu/default.conf";
@@ -43,7 +43,7 @@ impl Engine {
     /// Without the archiver a dump takes longer and is none the worse.
     pub(super) fn launch_with_archiver(&self) -> Launch {
         let mut launch = self.launch.clone();
-        let Ok(folder) = archive::install(&self.run_dir) else {
+        let Ok(folder) = archiver::install(&self.run_dir) else {
             return launch;
         };
         let path = launch.path_env.clone().or_else(|| std::env::var_os("PATH"));

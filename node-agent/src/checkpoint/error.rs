@@ -118,7 +118,8 @@ pub enum Error {
     /// CRIU reported success, and the image is not complete.
     #[error("the image is not complete: {0}")]
     Incomplete(#[source] images::Error),
-    /// The image is complete, and could not be flushed or named.
+    /// The image is complete, and could not be flushed or named. Where the container has ended, it
+    /// is kept under its unfinished name.
     #[error("the image is complete and could not be published: {0}")]
     Publish(#[source] images::Error),
 }

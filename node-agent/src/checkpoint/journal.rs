@@ -44,8 +44,8 @@ pub struct Entry {
     pub criu: Option<ProcessId>,
     /// The container's first process.
     pub init: ProcessId,
-    /// The freezer, where the container was not paused beforehand.
-    pub freezer: Option<FrozenGroup>,
+    /// The freezer as it was, where the container has one of its own.
+    pub freezer: Option<FreezerBefore>,
     /// The network lock, where one is taken.
     pub network: Option<LockedNetwork>,
     /// Folders in which CRIU may link deleted files back.
@@ -58,16 +58,18 @@ pub struct Entry {
     pub ends_container: bool,
 }
 
-/// A freezer that must be thawed.
+/// A freezer before the dump.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct FrozenGroup {
+pub struct FreezerBefore {
     /// The cgroup's directory.
     pub dir: PathBuf,
     /// It belongs to the unified hierarchy.
     pub unified: bool,
+    /// The container was paused, and is to stay so.
+    pub paused: bool,
 }
 
-impl FrozenGroup {
+impl FreezerBefore {
     /// Which files its freezer has.
     #[must_use]
     pub fn version(&self) -> Version {

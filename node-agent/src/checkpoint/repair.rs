@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path, path::PathBuf, time::Duration};
 
 use super::{
-    journal::{Entry, Journal, LockedNetwork},
+    journal::{Entry, FreezerBefore, Journal, LockedNetwork},
     lock::{self, Method, Namespace},
     remap,
 };
@@ -18,6 +18,9 @@ const CRIU_GRACE: Duration = Duration::from_secs(5);
 /// How long a killed CRIU may take to go.
 const KILL_GRACE: Duration = Duration::from_secs(5);
 
+/// How long a container that was paused may take to be paused again.
+const PAUSE_WITHIN: Duration = Duration::from_secs(2);
+
 /// One thing that could not be put right.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -27,9 +30,9 @@ pub enum Error {
         /// Its number.
         pid: i32,
     },
-    /// The cgroup could not be thawed.
-    #[error("failed to thaw the container")]
-    Thaw(#[source] cgroup::Error),
+    /// The cgroup could not be thawed, or paused again.
+    #[error("failed to bring the container's freezer back to where it was")]
+    Freezer(#[source] cgroup::Error),
     /// The network is still locked.
     #[error("failed to unlock the container's network")]
     Unlock(#[source] lock::Error),
@@ -52,7 +55,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Criu { .. } => "CriuStillRunning",
-            Self::Thaw(_) => "StillFrozen",
+            Self::Freezer(_) => "FreezerChanged",
             Self::Unlock(_) => "NetworkStillLocked",
             Self::LinkRemap(_) => "LinkRemapLeft",
             Self::Partial { .. } => "UnfinishedImageLeft",
@@ -84,15 +87,14 @@ pub fn repair(entry: &Entry) -> Vec<Error> {
     {
         left.push(Error::Criu { pid: criu.pid });
     }
-    if let Some(group) = freezer {
-        left.extend(
-            Freezer::new(&group.dir, group.version())
-                .thaw()
-                .err()
-                .map(Error::Thaw),
-        );
-    }
-    // A dump that ended the container and is complete keeps its lock for the restore.
+    left.extend(
+        freezer
+            .as_ref()
+            .and_then(|group| restore(group).err())
+            .map(Error::Freezer),
+    );
+    // A dump that ended the container and is complete is all that is left of it, and keeps its lock
+    // for the restore.
     let complete = entry.ends_container && !init.lives() && super::run::is_complete(&entry.image);
     if let Some(network) = network.as_ref().filter(|_| !complete) {
         left.extend(unlock(network).err().map(Error::Unlock));
@@ -104,10 +106,20 @@ pub fn repair(entry: &Entry) -> Vec<Error> {
             left.extend((!names.is_empty()).then_some(Error::LinkRemap(names)));
         }
     }
-    if entry.partial {
+    if entry.partial && !complete {
         left.extend(discard(&entry.image).err());
     }
     left
+}
+
+/// Thaws what ran, and stops what was paused.
+fn restore(group: &FreezerBefore) -> Result<(), cgroup::Error> {
+    let freezer = Freezer::new(&group.dir, group.version());
+    if group.paused {
+        freezer.freeze(PAUSE_WITHIN).map(|_| ())
+    } else {
+        freezer.thaw()
+    }
 }
 
 fn unlock(network: &LockedNetwork) -> Result<(), lock::Error> {

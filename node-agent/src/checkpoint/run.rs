@@ -1,39 +1,29 @@
 //! The checkpoint itself, from the first look at the container to the report.
 
 use std::{
-    fs::{self, DirBuilder, File},
-    io,
-    os::{
-        fd::AsRawFd,
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
-    },
+    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use super::{
     Error, Image, Kind, Observer, Report, Request, Step,
+    dirs::Dirs,
     engine::Engine,
     guardian::Guardian,
-    journal::{Entry, FrozenGroup, Journal, LockedNetwork, Record},
-    lock::{self, Circumstances, Method, Rules},
-    plan::{self, Found, FreezeFacts},
-    process::ProcessId,
-    remap, repair,
+    journal::Journal,
+    lock::Method,
+    plan::{self, FreezeFacts},
+    prepare::Ready,
+    repair,
     status_fd::StatusFd,
     target::Target,
     watch::{Proof, Seen, Watch, has_inventory},
 };
 use crate::{
-    criu::{
-        self, Cancel, Launch, Limits, Swrk, Version, abilities::Abilities, messages::CriuFeatures,
-    },
+    criu::{self, Cancel, Launch, Limits, Swrk, Version, messages::CriuReq},
     images::{self, DumpStats, Folder},
-    runtime::{
-        Container, Flavour,
-        cgroup::{self, Freezer},
-        processes,
-    },
+    runtime::{Container, Flavour},
 };
 
 /// Oldest CRIU that runc works with at all.
@@ -44,10 +34,7 @@ const EXTERNAL_NETWORK_SINCE: u32 = 31_100;
 const EXTERNAL_PID_SINCE: u32 = 31_500;
 
 /// Bound on CRIU's answers to questions, which come at once or never.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-
-/// What runc keeps of the descriptors that were the container's stdio when it started.
-const DESCRIPTORS: &str = "descriptors.json";
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Checkpoints a container.
 ///
@@ -123,92 +110,17 @@ fn external_namespaces_known(version: &Version) -> Result<(), Error> {
     Ok(())
 }
 
-/// The directories of a dump, open for CRIU.
-#[derive(Debug)]
-struct Dirs {
-    image: PathBuf,
-    image_file: File,
-    work: PathBuf,
-    work_file: Option<File>,
-    /// There were files before the dump.
-    mixed: bool,
-}
-
-impl Dirs {
-    fn prepare(request: &Request) -> Result<Self, Error> {
-        let image = match &request.image {
-            Image::InPlace { dir, .. } => {
-                make(dir, true)?;
-                dir.clone()
-            }
-            Image::Publish { dir } => {
-                if dir.symlink_metadata().is_ok() {
-                    return Err(Error::ImageExists(dir.clone()));
-                }
-                let partial = partial_name(dir);
-                make(&partial, false)?;
-                partial
-            }
-        };
-        let image_file = open(&image)?;
-        let mixed = fs::read_dir(&image).is_ok_and(|mut entries| entries.next().is_some());
-        let work_file = match &request.work_dir {
-            Some(work) => {
-                make(work, true)?;
-                Some(open(work)?)
-            }
-            None => None,
-        };
-        let work = request.work_dir.clone().unwrap_or_else(|| image.clone());
-        Ok(Self {
-            image,
-            image_file,
-            work,
-            work_file,
-            mixed,
-        })
-    }
-}
-
-/// The name of an image that is not complete yet.
-fn partial_name(dir: &Path) -> PathBuf {
-    let mut name = dir.as_os_str().to_owned();
-    name.push(".partial");
-    PathBuf::from(name)
-}
-
-fn make(dir: &Path, may_exist: bool) -> Result<(), Error> {
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(source) if !(may_exist && source.kind() == io::ErrorKind::AlreadyExists) => {
-            Err(Error::Directory {
-                call: "mkdir",
-                path: dir.to_owned(),
-                source,
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn open(dir: &Path) -> Result<File, Error> {
-    File::open(dir).map_err(|source| Error::Directory {
-        call: "open",
-        path: dir.to_owned(),
-        source,
-    })
-}
-
 /// A dump with everything that it needs.
 #[derive(Debug)]
-struct Dump<'a> {
-    engine: &'a Engine,
-    container: &'a Container,
-    request: &'a Request,
-    target: Target,
-    dirs: Dirs,
-    version: Version,
-    launch: Launch,
-    started: Instant,
+pub(super) struct Dump<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) container: &'a Container,
+    pub(super) request: &'a Request,
+    pub(super) target: Target,
+    pub(super) dirs: Dirs,
+    pub(super) version: Version,
+    pub(super) launch: Launch,
+    pub(super) started: Instant,
 }
 
 impl Dump<'_> {
@@ -219,8 +131,12 @@ impl Dump<'_> {
         cancel: &Cancel,
         observer: &mut dyn Observer,
     ) -> Result<Report, Error> {
-        let result = self.attempt(&mut swrk, journal);
-        let (record, request, status_fd, lock) = match result {
+        let Ready {
+            mut record,
+            request,
+            status_fd,
+            lock,
+        } = match self.prepare(&mut swrk, journal) {
             Ok(ready) => ready,
             Err(error) => {
                 // Nothing has been touched but the directory that was made for this dump.
@@ -239,7 +155,11 @@ impl Dump<'_> {
         observer.step(Step::Requested);
         let outcome = self.converse(swrk, &request, status_fd, cancel, observer);
         let ended = match outcome {
-            Ok((seen, responded)) => self.publish(seen, responded, lock, observer),
+            Ok((seen, responded)) => {
+                // What ended its container is never thrown away, whatever happens to it next.
+                record.entry.partial &= !self.ends_container();
+                self.publish(seen, responded, lock, observer)
+            }
             Err(error) => Err(error),
         };
         if ended.is_err() {
@@ -255,169 +175,11 @@ impl Dump<'_> {
         ended
     }
 
-    /// Everything up to the request, in runc's order.
-    fn attempt(
-        &mut self,
-        swrk: &mut Swrk,
-        journal: &Journal,
-    ) -> Result<
-        (
-            Record,
-            criu::messages::CriuReq,
-            Option<StatusFd>,
-            Option<Method>,
-        ),
-        Error,
-    > {
-        let namespaces = std::mem::replace(&mut self.target.namespaces, Ok(Vec::new()));
-        let external = namespaces.map_err(Error::External)?;
-        let status_fd = self.require_features(swrk)?;
-        let mut mounts = Vec::new();
-        if self.request.kind == Kind::Dump {
-            let found = std::mem::replace(&mut self.target.mounts, Ok(Vec::new()));
-            mounts = found.map_err(Error::External)?;
-            self.write_descriptors()?;
-        }
-        let (lock, sent) = self.lock()?;
-        let record = journal.begin(self.entry(swrk, lock)?)?;
-        let found = Found {
-            container: self.container,
-            criu: self.version.number(),
-            image_fd: self.dirs.image_file.as_raw_fd(),
-            work_fd: self.dirs.work_file.as_ref().map(AsRawFd::as_raw_fd),
-            config_file: self.target.site.file.as_deref(),
-            external,
-            mounts,
-            freezer: self.target.freezer.as_ref().map(Freezer::dir),
-            unified: self.target.unified,
-            yard: cgroup::yard(),
-            lock: sent,
-        };
-        Ok((record, plan::request(self.request, found), status_fd, lock))
-    }
-
-    fn require_features(&self, swrk: &mut Swrk) -> Result<Option<StatusFd>, Error> {
-        let until = Instant::now() + ANSWER_WITHIN;
-        if self.request.kind == Kind::PreDump {
-            let wanted = CriuFeatures {
-                mem_track: Some(true),
-                ..CriuFeatures::default()
-            };
-            let features = swrk.features(wanted, until).map_err(Error::FeatureCheck)?;
-            if features.mem_track != Some(true) {
-                return Err(Error::MissingFeature("MemTrack"));
-            }
-        }
-        if !self.request.options.lazy_pages {
-            return Ok(None);
-        }
-        let wanted = CriuFeatures {
-            lazy_pages: Some(true),
-            ..CriuFeatures::default()
-        };
-        let features = swrk.features(wanted, until).map_err(Error::FeatureCheck)?;
-        if features.lazy_pages != Some(true) {
-            return Err(Error::MissingFeature("LazyPages"));
-        }
-        self.request.status_fd.map(StatusFd::new).transpose()
-    }
-
-    /// Mirrors `Checkpoint` of runc 1.5.2: what the restore needs to know of the original stdio.
-    fn write_descriptors(&self) -> Result<(), Error> {
-        let path = self.dirs.image.join(DESCRIPTORS);
-        let write = || {
-            let text = serde_json::to_vec(&self.container.external_descriptors)?;
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&path)?;
-            io::Write::write_all(&mut file, &text)
-        };
-        write().map_err(|source| Error::Write {
-            path: path.clone(),
-            source,
-        })
-    }
-
-    /// The lock that the dump will take, and the one that the request names.
-    fn lock(&self) -> Result<(Option<Method>, Option<Method>), Error> {
-        if self.request.kind == Kind::PreDump {
-            return Ok((None, None));
-        }
-        let site = &self.target.site;
-        let asked = self.request.network_lock;
-        let own = site
-            .own_network_lock
-            .filter(|_| asked == super::NetworkLock::Auto);
-        let connections = self.request.options.tcp_established || site.tcp_established;
-        let wants_nftables = connections || asked == super::NetworkLock::Nftables;
-        let now = Circumstances {
-            criu: self.version.number(),
-            nftables: wants_nftables && self.nftables(),
-            connections,
-            site: site.network_lock.or(own),
-        };
-        let method = lock::choose(asked, now)?;
-        Ok((Some(method), now.site.is_none().then_some(method)))
-    }
-
-    fn nftables(&self) -> bool {
-        let folder = Some(self.engine.run_dir.as_path());
-        Abilities::of(&self.launch, folder, Instant::now() + ANSWER_WITHIN).nftables_lock
-    }
-
-    fn entry(&self, swrk: &Swrk, lock: Option<Method>) -> Result<Entry, Error> {
-        let guard = &self.target.guard;
-        let freezer = self.target.freezer.as_ref().filter(|_| self.target.thawed);
-        let links = self.request.options.link_remap || self.target.site.link_remap;
-        let link_remaps = if links {
-            remap::folders(&processes::pids(self.container)?)
-        } else {
-            Vec::new()
-        };
-        let network = self.target.network.as_ref().zip(lock);
-        let network = network.filter(|(_, method)| *method != Method::Skip);
-        let network = network.map(|(inside, method)| -> Result<_, Error> {
-            let before = match method {
-                Method::Iptables => Rules::read(inside).map_err(Error::Rules)?,
-                Method::Nftables | Method::Skip => Rules::default(),
-            };
-            let log = self.log();
-            Ok(LockedNetwork {
-                inode: inside.inode,
-                method,
-                before,
-                log,
-            })
-        });
-        Ok(Entry {
-            container: self.container.id.to_string(),
-            state_dir: self.container.state_dir.clone(),
-            owner: ProcessId::ours().unwrap_or(ProcessId { pid: 0, start: 0 }),
-            criu: swrk.pid().and_then(|pid| ProcessId::now(pid.cast_signed())),
-            init: ProcessId {
-                pid: guard.pid(),
-                start: guard.start_time(),
-            },
-            freezer: freezer.map(|freezer| FrozenGroup {
-                dir: freezer.dir().to_owned(),
-                unified: self.target.unified,
-            }),
-            network: network.transpose()?,
-            link_remaps,
-            image: self.dirs.image.clone(),
-            partial: matches!(self.request.image, Image::Publish { .. }),
-            ends_container: self.ends_container(),
-        })
-    }
-
-    fn ends_container(&self) -> bool {
+    pub(super) fn ends_container(&self) -> bool {
         self.request.kind == Kind::Dump && !self.request.options.leave_running
     }
 
-    fn log(&self) -> PathBuf {
+    pub(super) fn log(&self) -> PathBuf {
         self.dirs.work.join(plan::LOG_FILE)
     }
 
@@ -452,7 +214,7 @@ impl Dump<'_> {
     fn converse(
         &self,
         swrk: Swrk,
-        request: &criu::messages::CriuReq,
+        request: &CriuReq,
         status_fd: Option<StatusFd>,
         cancel: &Cancel,
         observer: &mut dyn Observer,
@@ -461,7 +223,7 @@ impl Dump<'_> {
             kind: self.request.kind,
             unified: self.target.unified,
             page_server: self.uses_page_server(),
-            thawed: self.target.thawed,
+            thawed: self.target.thawed(),
         });
         let marker = (self.container.flavour == Flavour::Runc)
             .then(|| self.container.state_dir.join("checkpoint"));

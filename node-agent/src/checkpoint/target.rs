@@ -31,7 +31,7 @@ const CONFIG_ANNOTATION: &str = "org.criu.config";
 pub(super) struct Target {
     pub(super) guard: Guard,
     pub(super) freezer: Option<Freezer>,
-    pub(super) thawed: bool,
+    pub(super) state: Option<FreezerState>,
     pub(super) unified: bool,
     pub(super) network: Option<Namespace>,
     pub(super) site: SiteConfig,
@@ -55,7 +55,7 @@ impl Target {
             .and_then(|freezer| freezer.state().ok().flatten());
         Ok(Self {
             guard,
-            thawed: state == Some(FreezerState::Thawed),
+            state,
             unified: version == Version::V2,
             freezer,
             network: Namespace::of(container.init.pid).ok(),
@@ -63,6 +63,23 @@ impl Target {
             namespaces: external::namespaces(container, Dangling::Fail),
             mounts: external::mounts(container),
         })
+    }
+}
+
+impl Target {
+    /// The container's freezer is open.
+    pub(super) fn thawed(&self) -> bool {
+        self.state == Some(FreezerState::Thawed)
+    }
+
+    /// Whether the container is paused; `None` while somebody is just changing that, or where it is
+    /// a cgroup above that stands still.
+    pub(super) fn paused(&self) -> Option<bool> {
+        match self.state? {
+            FreezerState::Thawed => Some(false),
+            FreezerState::Frozen => Some(true),
+            FreezerState::Freezing | FreezerState::FrozenAbove => None,
+        }
     }
 }
 

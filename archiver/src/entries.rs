@@ -1,4 +1,4 @@
-//! The entries of a mount that can be archived without reading any file, and their tar form.
+//! The entries of a small mount, and their tar form.
 
 use std::{
     ffi::OsStr,
@@ -17,6 +17,12 @@ use tar::{EntryType, Header};
 /// More entries than this are left to the real `tar`: a mount of that size is not one of the small
 /// mounts that every container has.
 const ENTRIES_MAX: usize = 512;
+
+/// Content beyond this, all files together, is left to the real `tar`.
+const CONTENT_MAX_BYTES: u64 = 256 << 10;
+
+/// Of a tar archive.
+const BLOCK: usize = 512;
 
 /// The size of the name and link fields of a tar header; longer ones need an extension.
 const FIELD_MAX: usize = 100;
@@ -45,18 +51,21 @@ pub enum Error {
     Write(#[source] io::Error),
 }
 
-/// Headers of everything in a mount, in the order in which they are written.
-#[derive(Debug)]
-pub struct Entries(Vec<Header>);
+/// Everything in a mount, in the order in which it is written.
+#[derive(Debug, Default)]
+pub struct Entries {
+    entries: Vec<(Header, Vec<u8>)>,
+    content_bytes: u64,
+}
 
 impl Entries {
     /// Reads the tree at `root`.
     ///
     /// # Errors
-    /// [`Error::Unsuited`] for anything whose header does not say everything: file data, hard links,
-    /// sockets, another file system, names beyond a header's fields.
+    /// [`Error::Unsuited`] for what one header and a little content do not say: large files, hard
+    /// links, sockets, another file system, names beyond a header's fields.
     pub fn read(root: &Path) -> Result<Self, Error> {
-        let mut entries = Self(Vec::new());
+        let mut entries = Self::default();
         let top = fs::metadata(root).map_err(|source| read_error(root, source))?;
         entries.push(root, b"./", &top, top.dev())?;
         entries.descend(root, b"./", top.dev())?;
@@ -69,11 +78,14 @@ impl Entries {
     /// [`Error::Write`]; nothing has left this process by then.
     pub fn gzip(&self) -> Result<Vec<u8>, Error> {
         let mut out = GzEncoder::new(Vec::new(), Compression::fast());
-        for header in &self.0 {
-            out.write_all(header.as_bytes()).map_err(Error::Write)?;
+        for (header, content) in &self.entries {
+            let padding = vec![0; content.len().next_multiple_of(BLOCK) - content.len()];
+            for part in [header.as_bytes().as_slice(), content, &padding] {
+                out.write_all(part).map_err(Error::Write)?;
+            }
         }
         // Two empty blocks end an archive.
-        out.write_all(&[0; 1024]).map_err(Error::Write)?;
+        out.write_all(&[0; 2 * BLOCK]).map_err(Error::Write)?;
         out.finish().map_err(Error::Write)
     }
 
@@ -105,7 +117,7 @@ impl Entries {
             path: path.to_owned(),
             why,
         };
-        if self.0.len() == ENTRIES_MAX {
+        if self.entries.len() == ENTRIES_MAX {
             return Err(unsuited("one entry too many"));
         }
         if meta.dev() != device {
@@ -115,12 +127,17 @@ impl Entries {
             return Err(unsuited("a hard link"));
         }
         let mut header = Header::new_gnu();
-        header.set_entry_type(kind(meta).ok_or_else(|| unsuited("a file or socket"))?);
+        header.set_entry_type(kind(meta).ok_or_else(|| unsuited("a socket"))?);
         header.set_mode(meta.mode() & 0o7777);
         header.set_uid(meta.uid().into());
         header.set_gid(meta.gid().into());
         header.set_mtime(u64::try_from(meta.mtime()).map_err(|_| unsuited("a date before 1970"))?);
-        header.set_size(0);
+        let content = if meta.is_file() {
+            self.content(path, meta)?
+        } else {
+            Vec::new()
+        };
+        header.set_size(content.len() as u64);
         let fields = header.as_old_mut();
         fill(&mut fields.name, name).ok_or_else(|| unsuited("a long name"))?;
         if meta.is_symlink() {
@@ -142,8 +159,29 @@ impl Entries {
                 .map_err(Error::Write)?;
         }
         header.set_cksum();
-        self.0.push(header);
+        self.entries.push((header, content));
         Ok(())
+    }
+
+    /// A file's content, within what is left of the room for all of them.
+    fn content(&mut self, path: &Path, meta: &fs::Metadata) -> Result<Vec<u8>, Error> {
+        let unsuited = |why| Error::Unsuited {
+            path: path.to_owned(),
+            why,
+        };
+        self.content_bytes += meta.len();
+        if self.content_bytes > CONTENT_MAX_BYTES {
+            return Err(unsuited("much content"));
+        }
+        if meta.len() == 0 {
+            return Ok(Vec::new());
+        }
+        let content = fs::read(path).map_err(|source| read_error(path, source))?;
+        if content.len() as u64 == meta.len() {
+            Ok(content)
+        } else {
+            Err(unsuited("a file that changes"))
+        }
     }
 }
 
@@ -156,7 +194,9 @@ fn read_error(path: &Path, source: io::Error) -> Error {
 
 fn kind(meta: &fs::Metadata) -> Option<EntryType> {
     let kind = meta.file_type();
-    if kind.is_dir() {
+    if kind.is_file() {
+        Some(EntryType::Regular)
+    } else if kind.is_dir() {
         Some(EntryType::Directory)
     } else if kind.is_symlink() {
         Some(EntryType::Symlink)
@@ -212,6 +252,8 @@ mod tests {
         fs::create_dir_all(root.join("pts/deep")).unwrap();
         fs::set_permissions(root.join("pts"), fs::Permissions::from_mode(0o1777)).unwrap();
         std::os::unix::fs::symlink("/proc/self/fd", root.join("fd")).unwrap();
+        fs::write(root.join("termination-log"), "").unwrap();
+        fs::write(root.join("pid"), "42\n").unwrap();
         nix::unistd::mkfifo(
             &root.join("pipe"),
             nix::sys::stat::Mode::from_bits_truncate(0o600),
@@ -231,24 +273,63 @@ mod tests {
             listing(&real.stdout, scratch.path()),
         );
         assert_eq!(sorted(&ours), sorted(&real));
-        assert_eq!(ours.lines().count(), 5, "{ours}");
+        assert_eq!(ours.lines().count(), 7, "{ours}");
     }
 
     #[test]
-    fn leaves_a_file_with_data_to_the_real_tar() {
-        let scratch = tempfile::tempdir().unwrap();
-        fs::write(scratch.path().join("data"), "x").unwrap();
-        let error = Entries::read(scratch.path()).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::Unsuited {
-                    why: "a file or socket",
-                    ..
-                }
+    fn leaves_much_content_hard_links_and_sockets_to_the_real_tar() {
+        type Make = fn(&Path);
+        let cases: [(Make, &str); 3] = [
+            (
+                |at| fs::write(at.join("f"), vec![7; 300 << 10]).unwrap(),
+                "much content",
             ),
-            "{error}"
-        );
+            (
+                |at| {
+                    fs::write(at.join("f"), "x").unwrap();
+                    fs::hard_link(at.join("f"), at.join("g")).unwrap();
+                },
+                "a hard link",
+            ),
+            (
+                |at| drop(std::os::unix::net::UnixListener::bind(at.join("s")).unwrap()),
+                "a socket",
+            ),
+        ];
+        for (make, wanted) in cases {
+            let scratch = tempfile::tempdir().unwrap();
+            make(scratch.path());
+            let error = Entries::read(scratch.path()).unwrap_err();
+            assert!(
+                matches!(error, Error::Unsuited { why, .. } if why == wanted),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn brings_small_files_back_to_the_letter() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let contents = [0, 1, 511, 512, 513, 4000].map(|n| vec![b'x'; n]);
+        for (n, content) in contents.iter().enumerate() {
+            fs::write(from.path().join(n.to_string()), content).unwrap();
+        }
+        let archive = to.path().join("a");
+        fs::write(
+            &archive,
+            Entries::read(from.path()).unwrap().gzip().unwrap(),
+        )
+        .unwrap();
+        let tar = Command::new("tar")
+            .arg("-xzf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(to.path())
+            .status();
+        assert!(tar.unwrap().success());
+        for (n, content) in contents.iter().enumerate() {
+            assert_eq!(fs::read(to.path().join(n.to_string())).unwrap(), *content);
+        }
     }
 
     #[test]

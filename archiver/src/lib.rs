@@ -1,11 +1,12 @@
-//! The archive of a mount that holds no file data, made without starting `tar` and `gzip`.
+//! The archive of a small mount, made without starting `tar` and `gzip`.
 //!
 //! CRIU keeps the content of every tmpfs mount of a container in an archive and starts `tar`, which
 //! starts `gzip`, once per mount while the container stands still. A container's own tmpfs mounts
-//! (`/dev`, masked directories) hold a few directories, links and device nodes: for those this
-//! binary, found by CRIU under the name `tar` in front of its `PATH`, writes the same archive in a
-//! fraction of the time. For anything else (a file with data, a hard link, a long name, an argument
-//! that CRIU does not use) it becomes the real `tar`.
+//! (`/dev`, masked directories) hold a few directories, links, device nodes and small files: for
+//! those this program, found by CRIU under the name `tar` in front of its `PATH`, writes the same
+//! archive in a fraction of the time. For anything else (a large file, a hard link, a long name, an
+//! argument that CRIU does not use) it becomes the real `tar`.
+#![forbid(unsafe_code)]
 
 use std::{
     ffi::{OsStr, OsString},
@@ -21,6 +22,9 @@ pub use entries::{Entries, Error};
 
 /// The name under which CRIU starts the archiver.
 pub const NAME: &str = "tar";
+
+/// The program that is the archiver and nothing else.
+const PROGRAM: &str = "stillframe-archiver";
 
 /// The arguments with which CRIU asks for an archive of the directory at its standard input.
 ///
@@ -79,20 +83,25 @@ fn real_tar() -> Option<PathBuf> {
         .find(|tar| fs::canonicalize(tar).is_ok_and(|found| found != ours))
 }
 
-/// Puts a folder with this binary under the name `tar` in `run_dir`, for the front of CRIU's `PATH`.
+/// Puts a folder with the archiver under the name `tar` in `run_dir`, for the front of CRIU's `PATH`.
+///
+/// The archiver is the program `stillframe-archiver` beside this one where that is installed, which
+/// starts fastest, and otherwise this binary, which has to heed [`is_called`].
 ///
 /// # Errors
 /// What kept the folder or the link from being made; the caller goes on without.
 pub fn install(run_dir: &Path) -> io::Result<PathBuf> {
     let ours = std::env::current_exe()?;
+    let alone = ours.with_file_name(PROGRAM);
+    let archiver = if alone.is_file() { alone } else { ours };
     let folder = run_dir.join("bin");
     let link = folder.join(NAME);
-    if fs::read_link(&link).is_ok_and(|target| target == ours) {
+    if fs::read_link(&link).is_ok_and(|target| target == archiver) {
         return Ok(folder);
     }
     fs::create_dir_all(&folder)?;
     let fresh = folder.join(format!("{NAME}.{}", std::process::id()));
-    std::os::unix::fs::symlink(&ours, &fresh)?;
+    std::os::unix::fs::symlink(&archiver, &fresh)?;
     fs::rename(&fresh, &link)?;
     Ok(folder)
 }

@@ -1,0 +1,198 @@
+//! Everything between the first look at a container and the moment at which CRIU is asked to dump.
+
+use std::{
+    fs, io,
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    time::Instant,
+};
+
+use super::{
+    Error, Image, Kind, NetworkLock,
+    journal::{Entry, FreezerBefore, Journal, LockedNetwork, Record},
+    lock::{self, Circumstances, Method, Rules},
+    plan::{self, Found},
+    process::ProcessId,
+    remap,
+    run::{ANSWER_WITHIN, Dump},
+    status_fd::StatusFd,
+};
+use crate::{
+    criu::{
+        Swrk,
+        abilities::Abilities,
+        messages::{CriuFeatures, CriuReq},
+    },
+    runtime::{
+        cgroup::{self, Freezer},
+        processes,
+    },
+};
+
+/// What runc keeps of the descriptors that were the container's stdio when it started.
+const DESCRIPTORS: &str = "descriptors.json";
+
+/// A dump that has been written into the journal and touched nothing yet.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) record: Record,
+    pub(super) request: CriuReq,
+    pub(super) status_fd: Option<StatusFd>,
+    /// The lock that will be taken; none for a pre-dump.
+    pub(super) lock: Option<Method>,
+}
+
+impl Dump<'_> {
+    /// Everything up to the request, in runc's order.
+    ///
+    /// # Errors
+    /// Nothing has been touched then but the directories.
+    pub(super) fn prepare(&mut self, swrk: &mut Swrk, journal: &Journal) -> Result<Ready, Error> {
+        let namespaces = std::mem::replace(&mut self.target.namespaces, Ok(Vec::new()));
+        let external = namespaces.map_err(Error::External)?;
+        let status_fd = self.require_features(swrk)?;
+        let mut mounts = Vec::new();
+        if self.request.kind == Kind::Dump {
+            let found = std::mem::replace(&mut self.target.mounts, Ok(Vec::new()));
+            mounts = found.map_err(Error::External)?;
+            self.write_descriptors()?;
+        }
+        let (lock, sent) = self.lock()?;
+        let record = journal.begin(self.entry(swrk, lock)?)?;
+        let found = Found {
+            container: self.container,
+            criu: self.version.number(),
+            image_fd: self.dirs.image_file.as_raw_fd(),
+            work_fd: self.dirs.work_file.as_ref().map(AsRawFd::as_raw_fd),
+            config_file: self.target.site.file.as_deref(),
+            external,
+            mounts,
+            freezer: self.target.freezer.as_ref().map(Freezer::dir),
+            unified: self.target.unified,
+            yard: cgroup::yard(),
+            lock: sent,
+        };
+        let request = plan::request(self.request, found);
+        Ok(Ready {
+            record,
+            request,
+            status_fd,
+            lock,
+        })
+    }
+
+    fn require_features(&self, swrk: &mut Swrk) -> Result<Option<StatusFd>, Error> {
+        let until = Instant::now() + ANSWER_WITHIN;
+        if self.request.kind == Kind::PreDump {
+            let wanted = CriuFeatures {
+                mem_track: Some(true),
+                ..CriuFeatures::default()
+            };
+            let features = swrk.features(wanted, until).map_err(Error::FeatureCheck)?;
+            if features.mem_track != Some(true) {
+                return Err(Error::MissingFeature("MemTrack"));
+            }
+        }
+        if !self.request.options.lazy_pages {
+            return Ok(None);
+        }
+        let wanted = CriuFeatures {
+            lazy_pages: Some(true),
+            ..CriuFeatures::default()
+        };
+        let features = swrk.features(wanted, until).map_err(Error::FeatureCheck)?;
+        if features.lazy_pages != Some(true) {
+            return Err(Error::MissingFeature("LazyPages"));
+        }
+        self.request.status_fd.map(StatusFd::new).transpose()
+    }
+
+    /// Mirrors `Checkpoint` of runc 1.5.2: what the restore needs to know of the original stdio.
+    fn write_descriptors(&self) -> Result<(), Error> {
+        let path = self.dirs.image.join(DESCRIPTORS);
+        let write = || {
+            let text = serde_json::to_vec(&self.container.external_descriptors)?;
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&path)?;
+            io::Write::write_all(&mut file, &text)
+        };
+        write().map_err(|source| Error::Write {
+            path: path.clone(),
+            source,
+        })
+    }
+
+    /// The lock that the dump will take, and the one that the request names.
+    fn lock(&self) -> Result<(Option<Method>, Option<Method>), Error> {
+        if self.request.kind == Kind::PreDump {
+            return Ok((None, None));
+        }
+        let site = &self.target.site;
+        let asked = self.request.network_lock;
+        let own = site.own_network_lock.filter(|_| asked == NetworkLock::Auto);
+        let connections = self.request.options.tcp_established || site.tcp_established;
+        let wants_nftables = connections || asked == NetworkLock::Nftables;
+        let now = Circumstances {
+            criu: self.version.number(),
+            nftables: wants_nftables && self.nftables(),
+            connections,
+            site: site.network_lock.or(own),
+        };
+        let method = lock::choose(asked, now)?;
+        Ok((Some(method), now.site.is_none().then_some(method)))
+    }
+
+    fn nftables(&self) -> bool {
+        let folder = Some(self.engine.run_dir.as_path());
+        Abilities::of(&self.launch, folder, Instant::now() + ANSWER_WITHIN).nftables_lock
+    }
+
+    fn entry(&self, swrk: &Swrk, lock: Option<Method>) -> Result<Entry, Error> {
+        let guard = &self.target.guard;
+        let freezer = self.target.freezer.as_ref().zip(self.target.paused());
+        let links = self.request.options.link_remap || self.target.site.link_remap;
+        let link_remaps = if links {
+            remap::folders(&processes::pids(self.container)?)
+        } else {
+            Vec::new()
+        };
+        let network = self.target.network.as_ref().zip(lock);
+        let network = network.filter(|(_, method)| *method != Method::Skip);
+        let network = network.map(|(inside, method)| -> Result<_, Error> {
+            let before = match method {
+                Method::Iptables => Rules::read(inside).map_err(Error::Rules)?,
+                Method::Nftables | Method::Skip => Rules::default(),
+            };
+            let log = self.log();
+            Ok(LockedNetwork {
+                inode: inside.inode,
+                method,
+                before,
+                log,
+            })
+        });
+        Ok(Entry {
+            container: self.container.id.to_string(),
+            state_dir: self.container.state_dir.clone(),
+            owner: ProcessId::ours().unwrap_or(ProcessId { pid: 0, start: 0 }),
+            criu: swrk.pid().and_then(|pid| ProcessId::now(pid.cast_signed())),
+            init: ProcessId {
+                pid: guard.pid(),
+                start: guard.start_time(),
+            },
+            freezer: freezer.map(|(freezer, paused)| FreezerBefore {
+                dir: freezer.dir().to_owned(),
+                unified: self.target.unified,
+                paused,
+            }),
+            network: network.transpose()?,
+            link_remaps,
+            image: self.dirs.image.clone(),
+            partial: matches!(self.request.image, Image::Publish { .. }),
+            ends_container: self.ends_container(),
+        })
+    }
+}

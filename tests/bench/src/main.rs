@@ -1,0 +1,178 @@
+//! `make bench`: our checkpoint command against runc's, interleaved on one machine, in a real node.
+
+mod error;
+mod gaps;
+mod plan;
+mod plot;
+mod round;
+mod summary;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use rig::Node;
+use rig::pod::Containerd;
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::plan::{ROWS, Row};
+use crate::round::{Bench, Settings};
+use crate::summary::RowResult;
+
+/// Measures our checkpoint command against runc's.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Our program on this machine [default: the one that was built beside this one].
+    #[arg(long, value_name = "PATH")]
+    ours: Option<PathBuf>,
+    /// The program to compare with, on this machine [default: the node's own runc].
+    #[arg(long, value_name = "PATH")]
+    runc: Option<PathBuf>,
+    /// The statically linked workload on this machine.
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "target/x86_64-unknown-linux-musl/release/workload"
+    )]
+    workload: PathBuf,
+    /// Measured rounds per row; at least 15 for figures that are to be believed.
+    #[arg(long, value_name = "N", default_value_t = 15)]
+    rounds: usize,
+    /// Rounds before them that are not measured.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    warm_ups: usize,
+    /// Only this row; may be given more than once.
+    #[arg(long = "row", value_name = "NAME")]
+    rows: Vec<String>,
+    /// Where in the node the images are written; removed after each round. It must lie below /run/rig.
+    #[arg(long, value_name = "DIR", default_value = "/run/rig/images")]
+    images: String,
+    /// Keeps CRIU's log of each row's last round with each command in this folder.
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
+    /// The result with every sample.
+    #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
+    json: PathBuf,
+    /// The plot.
+    #[arg(long, value_name = "FILE", default_value = "docs/bench.svg")]
+    svg: PathBuf,
+}
+
+/// What the JSON file holds.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    unit: &'static str,
+    rounds: usize,
+    warm_ups: usize,
+    kernel: &'a str,
+    versions: &'a str,
+    rows: &'a [RowResult],
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("stillframe-bench: {} ({})", error, error.reason());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// True when every row is within its target.
+fn run(args: &Args) -> Result<bool, Error> {
+    let rows = choose(&args.rows)?;
+    let node = Node::start();
+    let bring = |from: &Path, name: &str| {
+        let to = node.path("bin").join(name);
+        std::fs::copy(from, &to)
+            .map(|_| format!("/run/rig/bin/{name}"))
+            .map_err(|source| Error::File {
+                what: "copy",
+                path: from.to_owned(),
+                source,
+            })
+    };
+    bring(&args.workload, "workload")?;
+    let settings = Settings {
+        rounds: args.rounds,
+        warm_ups: args.warm_ups,
+        runc: args
+            .runc
+            .as_deref()
+            .map_or(Ok("runc".to_owned()), |path| bring(path, "runc-compared"))?,
+        ours: match &args.ours {
+            Some(path) => bring(path, "stillframe-node-agent")?,
+            None => node.install("stillframe-node-agent"),
+        },
+        images: args.images.clone(),
+        logs: args.logs.clone(),
+    };
+    let versions = node
+        .shell("uname -r; runc --version | head -1; criu --version | sed -n 's/^Version:/CRIU/p'")
+        .stdout;
+    let containerd = Containerd::start(&node);
+    let bench = Bench::new(&node, &containerd, settings);
+    let mut results = Vec::new();
+    for row in rows {
+        eprintln!("bench: {} …", row.title);
+        results.push(bench.measure(row)?);
+    }
+    write_results(args, &results, &versions)?;
+    println!("{}", table::render(&results));
+    Ok(results.iter().all(|result| result.passed != Some(false)))
+}
+
+fn choose(names: &[String]) -> Result<Vec<Row>, Error> {
+    if names.is_empty() {
+        return Ok(ROWS.to_vec());
+    }
+    let find = |name: &String| {
+        ROWS.iter()
+            .find(|row| row.name == name)
+            .copied()
+            .ok_or_else(|| Error::UnknownRow {
+                name: name.clone(),
+                known: ROWS.map(|row| row.name).join(", "),
+            })
+    };
+    names.iter().map(find).collect()
+}
+
+fn write_results(args: &Args, results: &[RowResult], versions: &str) -> Result<(), Error> {
+    let report = Report {
+        unit: "milliseconds",
+        rounds: args.rounds,
+        warm_ups: args.warm_ups,
+        kernel: versions.lines().next().unwrap_or_default(),
+        versions,
+        rows: results,
+    };
+    let json = serde_json::to_string_pretty(&report).map_err(Error::Json)?;
+    let facts = versions.lines().skip(1).collect::<Vec<_>>().join(" · ");
+    let caption = format!(
+        "{} interleaved rounds · {facts} · kernel {}",
+        args.rounds, report.kernel
+    );
+    for (path, text) in [
+        (&args.json, json),
+        (&args.svg, plot::render(results, &caption)),
+    ] {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| Error::File {
+                what: "make",
+                path: folder.to_owned(),
+                source,
+            })?;
+        }
+        std::fs::write(path, text).map_err(|source| Error::File {
+            what: "write",
+            path: path.clone(),
+            source,
+        })?;
+    }
+    Ok(())
+}

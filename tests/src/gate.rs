@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::node::{Invocation, Node, PATIENCE};
+use crate::node::{Invocation, Node, Output, PATIENCE};
 
 /// CRIU's notifications of a dump, in order.
 pub const NOTIFICATIONS: [&str; 5] = [
@@ -66,12 +66,12 @@ impl<'node> Gate<'node> {
             .env("CRIU_GATE_FOLDER", &format!("/run/rig/{}", self.name))
     }
 
-    /// Fails unless it has happened.
-    pub fn must_have_acted(&self) {
+    /// Fails unless it has happened to the command that came to this end.
+    pub fn must_have_acted(&self, output: &Output) {
         let said = std::fs::read_to_string(self.file("failed")).unwrap_or_default();
         assert!(
             self.file("acted").exists(),
-            "nothing happened at {}: {said}",
+            "nothing happened at {}: {said}{output:#?}",
             self.at
         );
     }

@@ -84,7 +84,10 @@ impl<'node> Scene<'node> {
             .namespace("network", &net);
         if does == Does::Remembers {
             let big = format!("bundles/{name}/rootfs/big");
-            node.put(&big, "stillframe stillframe\n".repeat(48 << 20 >> 4).as_bytes());
+            node.put(
+                &big,
+                "stillframe stillframe\n".repeat(48 << 20 >> 4).as_bytes(),
+            );
         }
         let sibling = Shape::new(node, format!("{name}-sibling"))
             .script(&talk(7000))
@@ -183,10 +186,25 @@ pub fn goes_on(container: &Container<'_>, since: Instant, what: &str) {
     while container.counter() <= seen {
         assert!(
             since.elapsed() < AT_ONCE,
-            "{what}: {} stands still at {seen:?}; status {}",
+            "{what}: {} stands still at {seen:?}; {}",
             container.id(),
-            container.status()
+            situation(container)
         );
         sleep(Duration::from_millis(2));
     }
+}
+
+/// What is to be known of a container that does not go on.
+fn situation(container: &Container<'_>) -> String {
+    let script = format!(
+        "echo status {}; net=$(readlink /proc/{pid}/ns/pid); \
+         for p in /proc/[0-9]*; do [ \"$(readlink $p/ns/pid)\" = \"$net\" ] || continue; \
+         echo $p $(tr '\\0' ' ' <$p/cmdline) $(grep -E 'State|TracerPid' $p/status) $(cat $p/wchan $p/syscall); done; \
+         ss -tanoi -N {id} 2>&1 || cat /proc/{pid}/net/tcp; find /sys/fs/cgroup/ -name freezer.state -path '*{id}*' -exec grep . {{}} +",
+        container.status(),
+        pid = container.pid(),
+        id = container.id(),
+    );
+    let output = container.node.run(&["bash", "-uc", &script]);
+    output.stdout + &output.stderr
 }

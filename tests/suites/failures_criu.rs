@@ -8,13 +8,17 @@ use rig::{Gate, Node, Program, Scene};
 fn killed_everywhere(scene: &mut Scene<'_>, moments: &[&str], flags: &[&str]) {
     for at in moments {
         for ending in [&["--leave-running"][..], &[]] {
+            // What ends the container keeps its lock, and announces no unlocking.
+            if *at == "network-unlock" && ending.is_empty() {
+                continue;
+            }
             let image = scene.fresh_image();
             let flags = [flags, ending, &["--image-path", &image]].concat();
             let what = format!("CRIU killed at {at} with {flags:?}");
             let gate = Gate::new(scene.node, at, "kill-criu");
             let command = scene.target.checkpoint_command(Program::Ours, &flags);
             let output = gate.on(command).output();
-            gate.must_have_acted();
+            gate.must_have_acted(&output);
             assert_eq!(output.status, 1, "{what}: {output:#?}");
             assert!(output.stderr.contains("level=error"), "{what}: {output:#?}");
             scene.must_be_unharmed(&what);
@@ -84,9 +88,9 @@ fn with_criu<'node>(scene: &Scene<'node>, flags: &[&str], text: &str) -> Invocat
 
 /// A CRIU that says it is this version, and nothing else.
 fn of_version(major: u8, minor: u8) -> String {
-    // CriuResp {type: VERSION, success: true, version: {major, minor}}
+    // CriuResp {type: VERSION (10), success: true, version: {major, minor}}
     format!(
-        "#!/bin/bash\nhead -c 1 <&3 >/dev/null\nprintf '\\x08\\x07\\x10\\x01\\x52\\x04\\x08\\x{major:02x}\\x10\\x{minor:02x}' >&3\nread -r -t 5 _ <&3\n"
+        "#!/bin/bash\nhead -c 1 <&3 >/dev/null\nprintf '\\x08\\x0a\\x10\\x01\\x52\\x04\\x08\\x{major:02x}\\x10\\x{minor:02x}' | dd bs=64 iflag=fullblock status=none >&3\nread -r -t 5 _ <&3\n"
     )
 }
 
@@ -98,11 +102,31 @@ fn a_criu_that_is_missing_old_or_no_criu_at_all_is_named_as_the_cause() {
     let image = scene.fresh_image();
     let flags = ["--leave-running", "--image-path", &image];
     let cases = [
-        ("2.12", of_version(2, 12), "CRIU version 21200 must be 30000 or higher"),
-        ("3.10", of_version(3, 10), "criu lacks support for external net"),
-        ("3.14", of_version(3, 14), "criu lacks support for external pid"),
-        ("ends", "#!/bin/sh\nexit 7\n".to_owned(), "criu swrk failed: exit status 7"),
-        ("no program", "no program".to_owned(), "exec format error"),
+        (
+            "2.12",
+            of_version(2, 12),
+            "CRIU version 21200 must be 30000 or higher",
+        ),
+        (
+            "3.10",
+            of_version(3, 10),
+            "criu lacks support for external net",
+        ),
+        (
+            "3.14",
+            of_version(3, 14),
+            "criu lacks support for external pid",
+        ),
+        (
+            "ends",
+            "#!/bin/sh\nexit 7\n".to_owned(),
+            "criu swrk failed: exit status 7",
+        ),
+        (
+            "no program",
+            "no program".to_owned(),
+            "CRIU version check failed: ",
+        ),
     ];
     for (what, text, cause) in cases {
         let output = with_criu(&scene, &flags, &text).output();

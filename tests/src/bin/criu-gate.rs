@@ -144,8 +144,9 @@ impl Gate {
             number == libc::SYS_splice
         } else {
             number == libc::SYS_write && {
-                let mut hex = words
-                    .map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap_or(0));
+                let mut hex = words.map(|word| {
+                    u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap_or(0)
+                });
                 let (fd, from, length) = (hex.next(), hex.next(), hex.next());
                 self.announces(fd.unwrap_or(0), from.unwrap_or(0), length.unwrap_or(0))?
             }

@@ -18,7 +18,7 @@ use super::{
     repair,
     status_fd::StatusFd,
     target::Target,
-    watch::{Proof, Seen, Watch, has_inventory},
+    watch::{Hold, Proof, Seen, Watch, has_inventory},
 };
 use crate::{
     criu::{self, Cancel, Launch, Limits, Swrk, Version, messages::CriuReq},
@@ -230,6 +230,7 @@ impl Dump<'_> {
         let mut watch = Watch {
             guard: &self.target.guard,
             freezer: self.target.freezer.as_ref().filter(|_| early),
+            hold: self.hold(),
             max_pause: self.request.max_pause,
             marker,
             // What ends is proved while it can still be kept; what goes on is not kept waiting.
@@ -247,6 +248,13 @@ impl Dump<'_> {
             Ok(finished) => Ok((watch.seen, finished.responded)),
             Err(source) => Err(watch.seen.refusal.unwrap_or_else(|| self.failed(source))),
         }
+    }
+
+    fn hold(&self) -> Option<Hold<'_>> {
+        let freezer = self.target.freezer.as_ref();
+        let freezer = freezer.filter(|_| self.stops_connections())?;
+        let paused = self.target.paused()?;
+        Some(Hold { freezer, paused })
     }
 
     fn failed(&self, source: criu::Error) -> Error {

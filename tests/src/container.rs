@@ -1,6 +1,7 @@
 //! A container that one of the node's runtimes started from a bundle of its own.
 
 pub mod shape;
+pub mod state;
 pub mod terminal;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use crate::program::Program;
 
 use shape::COUNTER;
 pub use shape::{Shape, Stdio};
+pub use state::State;
 
 /// The runtime that starts a container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,6 +144,20 @@ impl<'node> Container<'node> {
         self.status() == "running"
     }
 
+    /// Waits until its runtime calls it this.
+    pub fn wait_for_status(&self, wanted: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.status() != wanted {
+            assert!(
+                Instant::now() < deadline,
+                "{} is {} and not {wanted}",
+                self.id,
+                self.status()
+            );
+            sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Its first process, as a pid of the node.
     #[must_use]
     pub fn pid(&self) -> i32 {
@@ -185,6 +201,18 @@ impl<'node> Container<'node> {
         }
     }
 
+    /// What a workload published last in this file of its root folder.
+    #[must_use]
+    pub fn published(&self, path: &str) -> State {
+        State::read(&self.file(path))
+    }
+
+    /// Waits until a workload has published something that is as wanted, and returns it.
+    #[must_use]
+    pub fn published_when(&self, path: &str, wanted: impl Fn(&State) -> bool) -> State {
+        State::read_when(&self.file(path), wanted)
+    }
+
     /// A `checkpoint` command of this container: the program, its `--root`, the flags and the id.
     #[must_use]
     pub fn checkpoint_command(&self, program: Program, flags: &[&str]) -> Invocation<'node> {
@@ -218,6 +246,11 @@ impl<'node> Container<'node> {
         ];
         verb.extend(flags);
         self.launch(&verb)
+    }
+
+    /// Starts it from a bundle that was only prepared.
+    pub fn run(&mut self) {
+        self.launch(&["run", "--detach"]).ok();
     }
 
     /// Runs a command of its runtime that starts it in the background, with the standard streams that it is to have.

@@ -17,6 +17,7 @@ pub mod gate;
 pub mod node;
 pub mod pod;
 pub mod program;
+pub mod recorder;
 pub mod scene;
 pub mod traces;
 pub mod wire;

@@ -1,17 +1,15 @@
 //! Runs the cases through both programs, one after the other, in the same place.
 
-use std::{
-    fmt::Write as _,
-    fs, io,
-    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::{fmt::Write as _, fs, io, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use super::{Case, Needed, Outcome, judge};
+use crate::node::Node;
 
 /// Seconds after which a command counts as hanging; `timeout` then ends it with 124.
 const WITHIN_SECONDS: &str = "60";
+
+/// How long the harness waits beyond that.
+const HARNESS_PATIENCE: Duration = Duration::from_secs(90);
 
 /// The containers that the cases need.
 pub trait Containers {
@@ -22,18 +20,20 @@ pub trait Containers {
     fn id(&mut self, needed: Needed) -> io::Result<String>;
 }
 
-/// Two programs and the place they run in.
+/// Two programs of a node and the place they run in.
 #[derive(Debug)]
-pub struct Runner {
-    /// The program that is right.
-    pub theirs: PathBuf,
-    /// The program that is held against it.
-    pub ours: PathBuf,
-    /// An existing directory of the runner's own; each command gets an empty one below it.
-    pub scratch: PathBuf,
+pub struct Runner<'node> {
+    /// Where they run.
+    pub node: &'node Node,
+    /// The program that is right, a path in the node.
+    pub theirs: String,
+    /// The program that is held against it, a path in the node.
+    pub ours: String,
+    /// A folder of the runner's own below the node's scratch folder; each command gets an empty one in it.
+    pub scratch: String,
 }
 
-impl Runner {
+impl Runner<'_> {
     /// Runs all cases and returns what is wrong, case by case; empty when all is well.
     ///
     /// # Errors
@@ -53,42 +53,56 @@ impl Runner {
 
     fn outcome(
         &self,
-        program: &Path,
+        program: &str,
         case: &Case,
         containers: &mut dyn Containers,
     ) -> io::Result<Outcome> {
         // The same path for both, since messages name it.
-        let dir = self.scratch.join("dir");
-        if dir.exists() {
-            fs::remove_dir_all(&dir)?;
+        let dir = format!("{}/dir", self.scratch);
+        let seen = self.node.path(&dir);
+        if seen.exists() {
+            fs::remove_dir_all(&seen)?;
         }
-        fs::create_dir(&dir)?;
+        fs::create_dir_all(&seen)?;
         let id = match case.needed {
             Needed::None => String::new(),
             needed => containers.id(needed)?,
         };
         // The shell sets PWD anew, as a terminal's does.
-        let output = Command::new("timeout")
+        let output = self
+            .node
+            .command("timeout")
             .args([WITHIN_SECONDS, "sh", "-c", &case.command])
-            .current_dir(&dir)
+            .cwd(&dir)
             .env("PROG", program)
             .env("DIR", &dir)
-            .env("ID", id)
-            .stdin(Stdio::null())
-            .output()?;
-        let signal = || output.status.signal().map_or(-1, |signal| signal + 128);
-        let name = program.to_string_lossy();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&*name, "PROG");
+            .env("ID", &id)
+            .timeout(HARNESS_PATIENCE)
+            .output();
+        let text = |text: &str| {
+            text.replace(program, "PROG")
+                .replace(&id_or_none(&id), "ID")
+        };
         let mut left = Vec::new();
-        list(&dir, "", &mut left)?;
+        list(&seen, "", &mut left)?;
         left.sort();
+        let log = fs::read(seen.join("log")).unwrap_or_default();
         Ok(Outcome {
-            status: output.status.code().unwrap_or_else(signal),
+            status: output.status,
             stdout: text(&output.stdout),
             stderr: text(&output.stderr),
-            log: text(&fs::read(dir.join("log")).unwrap_or_default()),
+            log: text(&String::from_utf8_lossy(&log)),
             left,
         })
+    }
+}
+
+/// What stands for the id in an output; a command without a container has none to replace.
+fn id_or_none(id: &str) -> String {
+    if id.is_empty() {
+        "\0".to_owned()
+    } else {
+        id.to_owned()
     }
 }
 

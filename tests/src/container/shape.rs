@@ -45,6 +45,7 @@ pub struct Shape<'node> {
     runtime: Runtime,
     stdio: Stdio,
     config: Value,
+    workload: bool,
 }
 
 impl<'node> Shape<'node> {
@@ -64,6 +65,7 @@ impl<'node> Shape<'node> {
             runtime: Runtime::default(),
             stdio: Stdio::default(),
             config,
+            workload: false,
         };
         shape.counting()
     }
@@ -165,6 +167,24 @@ impl<'node> Shape<'node> {
         self.bind("/usr", "/usr", &["ro"])
     }
 
+    /// It runs the program `workload` with these arguments, from its folder `/out`.
+    ///
+    /// What it publishes is in `/out/state`, see [`Container::published`](super::Container::published).
+    #[must_use]
+    pub fn workload(self, args: &[&str]) -> Self {
+        let command: Vec<&str> = ["/out/workload"].iter().chain(args).copied().collect();
+        let mut shape = self.with_workload();
+        shape.config["process"]["args"] = json!(command);
+        shape
+    }
+
+    /// It has the program `workload` as `/out/workload`, whatever it runs.
+    #[must_use]
+    pub fn with_workload(mut self) -> Self {
+        self.workload = true;
+        self.with_node_libraries()
+    }
+
     /// Changes config.json in any other way.
     #[must_use]
     pub fn edit(mut self, change: impl FnOnce(&mut Value)) -> Self {
@@ -189,6 +209,17 @@ impl<'node> Shape<'node> {
         self.node.run(&["cp", "/usr/bin/busybox", &busybox]).ok();
         for applet in APPLETS {
             let _ = symlink("busybox", root.join("bin").join(applet));
+        }
+        if self.workload {
+            let program = self.node.install("workload");
+            let script =
+                format!("mkdir -p {bundle}/rootfs/out && cp {program} {bundle}/rootfs/out/");
+            self.node
+                .command("sh")
+                .args(["-c", &script])
+                .cwd("/run/rig")
+                .output()
+                .ok();
         }
         let config = serde_json::to_vec_pretty(&self.config).expect("a configuration is JSON");
         self.node.put(&format!("{bundle}/config.json"), config);

@@ -10,7 +10,8 @@ use nix::errno::Errno;
 
 use super::{journal, lock, still};
 use crate::{
-    criu::{self, go_text::go_errno},
+    criu,
+    go_text::{go_errno, go_error},
     images,
     runtime::{self, external, guard, processes},
 };
@@ -38,7 +39,7 @@ pub enum Error {
         kind: &'static str,
     },
     /// A directory could not be made or opened.
-    #[error("{call} {path}: {why}", path = path.display(), why = go_errno(Errno::from_raw(source.raw_os_error().unwrap_or(0))))]
+    #[error("{call} {path}: {why}", path = path.display(), why = go_error(source))]
     Directory {
         /// `mkdir` or `open`.
         call: &'static str,

@@ -69,11 +69,11 @@ impl<'node> Gate<'node> {
     /// Fails unless it has happened to the command that came to this end.
     pub fn must_have_acted(&self, output: &Output) {
         let said = std::fs::read_to_string(self.file("failed")).unwrap_or_default();
-        assert!(
-            self.file("acted").exists(),
-            "nothing happened at {}: {said}{output:#?}",
-            self.at
-        );
+        if !self.file("acted").exists() {
+            let logs = "cd /run/rig/bundles; grep -B 4 Error $(ls -t $(find . -name dump.log) | head -n 1)";
+            let log = self.node.run(&["bash", "-c", logs]).stdout;
+            panic!("nothing happened at {}: {said}{output:#?}{log}", self.at);
+        }
     }
 
     /// Waits until CRIU is held; the pids of its caller and its own, in the node.

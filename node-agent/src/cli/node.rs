@@ -71,17 +71,21 @@ impl From<checkpoint::Error> for Failure {
             hint: error.hint(),
             criu_errno: error.criu_errno(),
             quoted: error.log().map(criu::log::quote).unwrap_or_default(),
-            message: error.to_string(),
+            message: with_causes(&error),
         }
     }
 }
 
-/// An error's text followed by those of what caused it.
+/// An error's text followed by those of what caused it, but for what it says itself, as the texts do
+/// that are runc's.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
         cause = error.source();
     }
     text

@@ -114,6 +114,8 @@ pub enum Error {
         log: PathBuf,
         /// The line of the log that tells most.
         cause: Option<String>,
+        /// The directory whose disk is full. CRIU's log may be on the same one, and silent about it.
+        full: Option<PathBuf>,
     },
     /// CRIU reported success, and the image is not complete.
     #[error("the image is not complete: {0}")]
@@ -168,6 +170,9 @@ impl Error {
             Self::Journal(journal::Error::Busy { .. }) => {
                 Some("wait for the other checkpoint of this container to end".into())
             }
+            Self::Dump {
+                full: Some(dir), ..
+            } => Some(format!("no space left on device: {}", dir.display())),
             Self::Dump { cause, log, .. } => Some(match cause {
                 Some(cause) => format!("CRIU says: {cause}; the whole log is {}", log.display()),
                 None => format!("see {}", log.display()),
@@ -181,6 +186,15 @@ impl Error {
     pub fn log(&self) -> Option<&Path> {
         match self {
             Self::Dump { log, .. } => Some(log),
+            _ => None,
+        }
+    }
+
+    /// The directory whose disk was found full after CRIU had failed.
+    #[must_use]
+    pub fn full_disk(&self) -> Option<&Path> {
+        match self {
+            Self::Dump { full, .. } => full.as_deref(),
             _ => None,
         }
     }

@@ -66,11 +66,14 @@ impl From<runtime::Error> for Failure {
 
 impl From<checkpoint::Error> for Failure {
     fn from(error: checkpoint::Error) -> Self {
+        let mut quoted = error.log().map(criu::log::quote).unwrap_or_default();
+        // A full disk has room for neither the image nor the line of the log that says so.
+        quoted.extend(error.full_disk().and(error.hint()));
         Self {
             reason: error.reason(),
             hint: error.hint(),
             criu_errno: error.criu_errno(),
-            quoted: error.log().map(criu::log::quote).unwrap_or_default(),
+            quoted,
             message: with_causes(&error),
         }
     }

@@ -23,11 +23,16 @@ pub const NODE_PATH: &str =
     "/run/rig/bin:/opt/rig:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Starts the real CRIU in its own place, with the gate watching it from the side: a process that is nobody's child, and holds
-/// nothing of the conversation.
+/// nothing of the conversation. The shell may leave no child of its own to CRIU, which waits for any and takes it for a task.
 const WRAPPER: &str = r#"#!/bin/bash
 [ "$1" = swrk ] || exec /usr/sbin/criu "$@"
 (criu-gate $$ 3>&- &)
-until read -r _ tracer < <(grep '^TracerPid' /proc/$$/status) && [ "$tracer" != 0 ]; do :; done
+tracer=0
+until [ "$tracer" != 0 ]; do
+    while read -r key value; do
+        [ "$key" != TracerPid: ] || tracer=$value
+    done </proc/$$/status
+done
 exec /usr/sbin/criu "$@"
 "#;
 

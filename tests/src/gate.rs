@@ -74,7 +74,7 @@ impl<'node> Gate<'node> {
     /// Fails unless it has happened to the command that came to this end.
     pub fn must_have_acted(&self, output: &Output) {
         let said = std::fs::read_to_string(self.file("failed")).unwrap_or_default();
-        if !self.file("acted").exists() {
+        if !self.file("acted").exists() || !said.is_empty() {
             let logs = "cd /run/rig/bundles; grep -B 4 Error $(ls -t $(find . -name dump.log) | head -n 1)";
             let log = self.node.run(&["bash", "-c", logs]).stdout;
             panic!("nothing happened at {}: {said}{output:#?}{log}", self.at);

@@ -8,7 +8,7 @@ use rig::{Gate, Node, Program, Scene};
 const KILLED: i32 = 128 + 9;
 
 /// Every way to end at every notification of it: what ends the container announces no unlocking.
-fn endings<'a>(at: &'a str) -> impl Iterator<Item = &'static [&'static str]> + 'a {
+fn endings(at: &str) -> impl Iterator<Item = &'static [&'static str]> {
     let endings: [&[&str]; 2] = [&["--leave-running"], &[]];
     endings
         .into_iter()

@@ -112,10 +112,10 @@ pub enum Error {
         source: criu::Error,
         /// CRIU's log.
         log: PathBuf,
-        /// The line of the log that tells most.
+        /// That a disk is full, or the line of the log that tells most.
         cause: Option<String>,
-        /// The directory whose disk is full. CRIU's log may be on the same one, and silent about it.
-        full: Option<PathBuf>,
+        /// A disk is full. CRIU's log may be on the same one, and silent about it.
+        full: bool,
     },
     /// CRIU reported success, and the image is not complete.
     #[error("the image is not complete: {0}")]
@@ -171,8 +171,8 @@ impl Error {
                 Some("wait for the other checkpoint of this container to end".into())
             }
             Self::Dump {
-                full: Some(dir), ..
-            } => Some(format!("no space left on device: {}", dir.display())),
+                full: true, cause, ..
+            } => cause.clone(),
             Self::Dump { cause, log, .. } => Some(match cause {
                 Some(cause) => format!("CRIU says: {cause}; the whole log is {}", log.display()),
                 None => format!("see {}", log.display()),
@@ -190,13 +190,10 @@ impl Error {
         }
     }
 
-    /// The directory whose disk was found full after CRIU had failed.
+    /// Whether a disk was found full after CRIU had failed.
     #[must_use]
-    pub fn full_disk(&self) -> Option<&Path> {
-        match self {
-            Self::Dump { full, .. } => full.as_deref(),
-            _ => None,
-        }
+    pub fn disk_is_full(&self) -> bool {
+        matches!(self, Self::Dump { full: true, .. })
     }
 
     /// CRIU's error number, where it gave one.

@@ -264,14 +264,14 @@ impl Dump<'_> {
 
     fn failed(&self, source: criu::Error) -> Error {
         let log = self.log();
-        let cause = criu::log::cause(&log);
         let dirs = [&self.dirs.image, &self.dirs.work];
-        let full = dirs.into_iter().find(|dir| is_full(dir)).cloned();
+        let full = dirs.into_iter().find(|dir| is_full(dir));
+        let full = full.map(|dir| format!("no space left on device: {}", dir.display()));
         Error::Dump {
             source,
+            full: full.is_some(),
+            cause: full.or_else(|| criu::log::cause(&log)),
             log,
-            cause,
-            full,
         }
     }
 

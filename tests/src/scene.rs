@@ -33,7 +33,7 @@ pub enum Does {
     Talks,
     /// It holds a file open that lost its name and has another one.
     HoldsUnlinked,
-    /// It holds 48 MiB of memory.
+    /// It holds 32 MiB of memory.
     Remembers,
 }
 
@@ -77,7 +77,7 @@ impl<'node> Scene<'node> {
             Does::HoldsUnlinked => {
                 format!("echo x >/tmp/a; ln /tmp/a /tmp/b; exec 6</tmp/a; rm /tmp/a; {COUNT}")
             }
-            Does::Remembers => format!("x=$(cat /big); {COUNT}"),
+            Does::Remembers => format!("big=$(cat /big); {COUNT}"),
         };
         let shape = Shape::new(node, name)
             .script(&script)
@@ -86,7 +86,7 @@ impl<'node> Scene<'node> {
             let big = format!("bundles/{name}/rootfs/big");
             node.put(
                 &big,
-                "stillframe stillframe\n".repeat(48 << 20 >> 4).as_bytes(),
+                "stillframe stillframe\n".repeat((32 << 20) / 22).as_bytes(),
             );
         }
         let sibling = Shape::new(node, format!("{name}-sibling"))

@@ -11,7 +11,7 @@ while [ "${1:-}" != -- ]; do
     for family in iptables-save ip6tables-save; do
         $in_its_net $family 2>/dev/null | grep -E '^(-A|:CRIU)' | sed "s/ \[[0-9:]*\]$//; s/^/rule in the network of $1: $family /" || true
     done
-    $in_its_net nft list ruleset 2>/dev/null | grep -E '^table .*CRIU|CRIU' | sed "s/^/rule in the network of $1: nft /" || true
+    $in_its_net nft list ruleset 2>/dev/null | grep -E '^table .*CRIU|CRIU' | sed "s/counter packets [0-9]* bytes [0-9]* //; s/^/rule in the network of $1: nft /" || true
     shift
 done
 shift

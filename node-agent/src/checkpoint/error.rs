@@ -113,8 +113,10 @@ pub enum Error {
         source: criu::Error,
         /// CRIU's log.
         log: PathBuf,
-        /// The line of the log that tells most.
+        /// That a disk is full, or the line of the log that tells most.
         cause: Option<String>,
+        /// A disk is full. CRIU's log may be on the same one, and silent about it.
+        full: bool,
     },
     /// CRIU reported success, and the image is not complete.
     #[error("the image is not complete: {0}")]
@@ -169,6 +171,9 @@ impl Error {
             Self::Journal(journal::Error::Busy { .. }) => {
                 Some("wait for the other checkpoint of this container to end".into())
             }
+            Self::Dump {
+                full: true, cause, ..
+            } => cause.clone(),
             Self::Dump { cause, log, .. } => Some(match cause {
                 Some(cause) => format!("CRIU says: {cause}; the whole log is {}", log.display()),
                 None => format!("see {}", log.display()),
@@ -184,6 +189,12 @@ impl Error {
             Self::Dump { log, .. } => Some(log),
             _ => None,
         }
+    }
+
+    /// Whether a disk was found full after CRIU had failed.
+    #[must_use]
+    pub fn disk_is_full(&self) -> bool {
+        matches!(self, Self::Dump { full: true, .. })
     }
 
     /// CRIU's error number, where it gave one.

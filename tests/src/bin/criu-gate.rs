@@ -186,6 +186,8 @@ impl Gate {
                 waitpid(self.criu, Some(WaitPidFlag::__WALL))?;
             }
         }
+        // Before the harm, which may end what the test waits for.
+        fs::write(self.folder.join("acted"), "")?;
         let guardian = || guardian_of(caller).ok_or_else(|| io::Error::other("no guardian"));
         match self.act {
             Act::KillCriu => {
@@ -209,7 +211,6 @@ impl Gate {
                 wait_until(|| self.folder.join("go").exists())?;
             }
         }
-        fs::write(self.folder.join("acted"), "")?;
         match ptrace::detach(self.criu, None) {
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(errno) => Err(errno.into()),

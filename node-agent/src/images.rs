@@ -5,6 +5,7 @@
 
 mod error;
 mod folder;
+mod freezer;
 mod inventory;
 mod pagemap;
 mod publish;
@@ -14,6 +15,7 @@ mod verify;
 
 pub use error::Error;
 pub use folder::Folder;
+pub use freezer::record_thawed;
 pub use inventory::{Inventory, NetworkLock, nftables_table};
 pub use publish::{Size, digest, flush, measure, name};
 pub use stats::DumpStats;

@@ -2,6 +2,12 @@
 //!
 //! Each case is run with both programs, so that the cases themselves are known to be right.
 
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    reason = "what goes wrong in a test ends it, with an explanation"
+)]
+
 /// Makes two tests of each function that takes a [`rig::Program`].
 macro_rules! with_both_programs {
     ($($(#[$attribute:meta])* $name:ident)*) => {

@@ -1,5 +1,12 @@
 //! The request that reaches CRIU from the real runc and from ours, field by field, for every flag and kind of container.
 
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    reason = "what goes wrong in a test ends it, with an explanation"
+)]
+
+use std::collections::BTreeSet;
 use std::fs;
 
 use node_agent::criu::messages::{CriuOpts, CriuReq, NetworkLockMethod, ReqType};
@@ -74,7 +81,7 @@ fn same(container: &Container<'_>, recorder: &Recorder<'_>, globals: &[&str], fl
     let ours = send(container, recorder, Program::Ours, globals, flags);
     assert_eq!(theirs.output.status, 1, "{what}: {:?}", theirs.output);
     assert_eq!(ours.output.status, 1, "{what}: {:?}", ours.output);
-    let refused_by_criu = theirs.output.stderr.contains(" errno 1\"");
+    let refused_by_criu = theirs.output.stderr.contains(" errno 1");
     assert_eq!(
         theirs.heard.is_some(),
         refused_by_criu,
@@ -496,4 +503,50 @@ fn a_paused_container_is_asked_about_as_by_runc() {
         .ok();
     same(&container, &recorder, &[], &["--image-path", "i"]);
     assert_eq!(container.status(), "paused");
+}
+
+/// crun makes its own request, from the same facts: what both say of mounts, namespaces and cgroups must agree.
+#[test]
+#[ignore = "needs the node root: run make test"]
+fn a_container_of_crun_is_described_as_crun_describes_it() {
+    let node = Node::shared();
+    node.shell("ip netns add wire-crun; mkdir -p /run/rig/wire-crun-a/b")
+        .ok();
+    let recorder = Recorder::new(node, true);
+    let container = Shape::new(node, "wire-crun")
+        .runtime(Runtime::Crun)
+        .namespace("network", "/run/netns/wire-crun")
+        .bind("/run/rig/wire-crun-a", "/data", &[])
+        .bind("/run/rig/wire-crun-a/b", "/data/b", &[])
+        .start();
+    let asked = |program: Program| {
+        let output = container
+            .checkpoint_command(program, &["--image-path", "i", "--file-locks"])
+            .env("PATH", &recorder.path())
+            .output();
+        let heard = recorder.heard();
+        let heard = heard.unwrap_or_else(|| panic!("{program:?} asked nothing: {output:?}"));
+        heard.decoded().opts.expect("a dump has options")
+    };
+    let (theirs, ours) = (asked(Program::Crun), asked(Program::Ours));
+    let root = |opts: &CriuOpts| opts.root.clone().unwrap_or_default().replace("/./", "/");
+    assert_eq!(root(&theirs), root(&ours));
+    assert_eq!(theirs.pid, ours.pid);
+    assert_eq!(theirs.freeze_cgroup, ours.freeze_cgroup);
+    assert_eq!(theirs.file_locks, ours.file_locks);
+    let external = |opts: &CriuOpts| {
+        let external: BTreeSet<String> = opts.external.iter().cloned().collect();
+        external
+    };
+    assert_eq!(external(&theirs), external(&ours));
+    let mounts = |opts: &CriuOpts| -> BTreeSet<String> {
+        opts.ext_mnt.iter().map(|mount| mount.key.clone()).collect()
+    };
+    let missing: Vec<_> = mounts(&theirs)
+        .difference(&mounts(&ours))
+        .cloned()
+        .collect();
+    assert_eq!(missing, Vec::<String>::new(), "{theirs:#?}\n{ours:#?}");
+    drop(container);
+    node.shell("ip netns delete wire-crun").ok();
 }

@@ -238,6 +238,7 @@ impl Dump<'_> {
             hold: self.hold(),
             max_pause: self.request.max_pause,
             marker,
+            image: self.dirs.image.clone(),
             // What ends is proved while it can still be kept; what goes on is not kept waiting.
             proof: self.ends_container().then(|| self.proof(self.durable())),
             status_fd,

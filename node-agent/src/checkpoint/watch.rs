@@ -69,6 +69,8 @@ pub(super) struct Watch<'a> {
     pub(super) max_pause: Option<Duration>,
     /// runc's marker in its state directory.
     pub(super) marker: Option<PathBuf>,
+    /// Where the image is written.
+    pub(super) image: PathBuf,
     /// To be proved before the container ends.
     pub(super) proof: Option<Proof>,
     pub(super) status_fd: Option<StatusFd>,
@@ -115,6 +117,12 @@ impl Watch<'_> {
     fn written(&mut self) -> Result<(), Error> {
         if let Some(marker) = &self.marker {
             mark(marker)?;
+        }
+        if self.seen.frozen {
+            // CRIU has found our freeze, and takes it for the container's own.
+            Folder::open(&self.image)
+                .and_then(|folder| images::record_thawed(&folder))
+                .map_err(Error::Incomplete)?;
         }
         self.hold();
         if let Some(proof) = &self.proof {

@@ -58,6 +58,15 @@ pub enum Error {
         /// What there is.
         actual: u64,
     },
+    /// A file cannot be changed.
+    #[error("failed to change image file {name:?}")]
+    Change {
+        /// Its name.
+        name: String,
+        /// Why not.
+        #[source]
+        source: Errno,
+    },
     /// A file or directory did not get to the disk.
     #[error("failed to flush {name:?} to disk")]
     Flush {
@@ -88,6 +97,7 @@ impl Error {
             Self::Open { .. } | Self::Read { .. } => "ImageUnreadable",
             Self::Missing { .. } | Self::PagesSize { .. } => "ImageIncomplete",
             Self::Strange { .. } | Self::Decode { .. } => "ImageMalformed",
+            Self::Change { .. } => "ImageNotChanged",
             Self::Flush { .. } => "ImageNotFlushed",
             Self::Name {
                 source: Errno::EEXIST,

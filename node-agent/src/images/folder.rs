@@ -6,7 +6,10 @@ use std::{
     io::Read as _,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::{OsStrExt as _, OsStringExt as _},
+        unix::{
+            ffi::{OsStrExt as _, OsStringExt as _},
+            fs::FileExt as _,
+        },
     },
     path::{Path, PathBuf},
 };
@@ -121,6 +124,19 @@ impl Folder {
             return Err(strange(OsStr::new(name), "is too large"));
         }
         Ok(Some(content))
+    }
+
+    /// Replaces bytes of a file that is there, from this offset on.
+    pub(super) fn overwrite(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        let change = |source| Error::Change {
+            name: name.to_owned(),
+            source,
+        };
+        let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = openat(&self.fd, name, flags, Mode::empty()).map_err(change)?;
+        File::from(fd)
+            .write_all_at(bytes, offset)
+            .map_err(|error| change(errno(&error)))
     }
 
     /// All entries, sorted by name, byte by byte.

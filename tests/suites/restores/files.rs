@@ -12,7 +12,7 @@ with_both_programs! {
 /// Every entry below some folders of a container: kind, mode, owner, target, device, links, seconds, size and content.
 fn listing(node: &Node, container: &Container<'_>, folders: &[&str]) -> String {
     let script = "cd \"/proc/$1/root\"; shift; \
-        find \"$@\" -xdev -printf '%p %y %m %U:%G %l %n %Ts %s\\n' | grep -v '^dev/pts/' | sed -E 's/^([^ ]+ d .*) [0-9]+$/\\1/' | sort; \
+        find \"$@\" -xdev -printf '%p %y %m %U:%G %l %n %Ts %s\\n' | grep -Ev '^dev/(pts|mqueue)[ /]' | sed -E 's/^([^ ]+ d .*) [0-9]+$/\\1/' | sort; \
         find \"$@\" -xdev \\( -type c -o -type b \\) -exec stat -c '%n %t:%T' {} + | sort; \
         find \"$@\" -xdev -type f -exec sha256sum {} + | sort";
     node.command("bash")

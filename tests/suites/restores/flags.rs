@@ -1,18 +1,14 @@
 //! Flags that permit a kind of state: without the flag the dump is refused for CRIU's reason, with it the state comes back.
 
-use std::os::unix::net::UnixDatagram;
-
 use rig::{Node, Program, Shape};
 
-use crate::journey::{STATE, dump, goes_on, refused, restore, seen, there_and_back};
+use crate::journey::{STATE, dump, refused, there_and_back};
 
 with_both_programs! {
     file_locks_come_back
     a_lock_is_allowed_by_the_sites_configuration
     a_lock_is_allowed_by_the_containers_configuration
     an_unlinked_file_comes_back_with_link_remap
-    a_large_deleted_file_comes_back_where_configuration_allows_it
-    a_datagram_socket_with_a_peer_outside_comes_back
     every_cgroups_mode_comes_back
     a_work_path_holds_log_and_statistics
     flags_without_a_need_change_nothing
@@ -74,50 +70,6 @@ fn an_unlinked_file_comes_back_with_link_remap(program: Program) {
     there_and_back(&mut container, program, &["--link-remap"], &[]);
     let state = container.published(STATE);
     assert_eq!((state.text("intact"), state.text("links")), ("true", "1"));
-}
-
-fn a_large_deleted_file_comes_back_where_configuration_allows_it(program: Program) {
-    let node = Node::shared();
-    let name = node.unique("ghost");
-    let file = node.put(&format!("{name}.conf"), "ghost-limit 8M\n");
-    let args = ["unlinked", "--size", "3000000"];
-    let container = Shape::new(node, &name).workload(&args).start();
-    refused(&container, program, &[], "ghost");
-    drop(container);
-    let mut container = Shape::new(node, &name)
-        .annotation("org.criu.config", &file)
-        .workload(&args)
-        .start();
-    there_and_back(&mut container, program, &[], &[]);
-    assert_eq!(container.published(STATE).text("intact"), "true");
-}
-
-fn a_datagram_socket_with_a_peer_outside_comes_back(program: Program) {
-    let node = Node::shared();
-    let name = node.unique("dgram");
-    std::fs::create_dir(node.path(&name)).expect("a folder for the socket");
-    // A socket's path may have 107 bytes only; the descriptor of its folder is short.
-    let folder = std::fs::File::open(node.path(&name)).expect("the folder");
-    let number = std::os::fd::AsRawFd::as_raw_fd(&folder);
-    let peer = UnixDatagram::bind(format!("/proc/self/fd/{number}/peer")).expect("a socket");
-    peer.set_nonblocking(true)
-        .expect("a socket that does not block");
-    let mut container = Shape::new(node, &name)
-        .bind(&format!("/run/rig/{name}"), "/peers", &[])
-        .workload(&["unix-dgram", "--peer", "/peers/peer"])
-        .start();
-    refused(&container, program, &[], "ext-unix-sk");
-    let before = seen(&container, STATE);
-    dump(&container, program, &["--ext-unix-sk"]);
-    while peer.recv(&mut [0; 512]).is_ok() {}
-    restore(&mut container, &["--ext-unix-sk"]);
-    goes_on(&container, STATE, &before);
-    let mut message = [0; 512];
-    let length = peer
-        .recv(&mut message)
-        .expect("a datagram from after the restore");
-    let text = String::from_utf8_lossy(&message[..length]).into_owned();
-    assert!(text.contains(&before.0), "{text}");
 }
 
 fn every_cgroups_mode_comes_back(program: Program) {

@@ -1,1 +1,193 @@
-//! x
+//! Pages that go elsewhere: to a page server, or to whoever asks for them.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rig::node::Job;
+use rig::{Container, Node, Program, Shape};
+
+use crate::journey::{STATE, dump, goes_on, restore, seen};
+
+with_both_programs! {
+    pages_go_to_a_page_server_and_come_back
+}
+
+fn pages_go_to_a_page_server_and_come_back(program: Program) {
+    let node = Node::shared();
+    for (address, port, written) in [
+        ("127.0.0.2", "27277", "127.0.0.2:27277"),
+        ("::1", "27278", "[::1]:27278"),
+    ] {
+        let name = node.unique("paged");
+        let mut container = Shape::new(node, &name).workload(&["memory"]).start();
+        let before = seen(&container, STATE);
+        let folder = format!("/run/rig/{name}-pages");
+        node.shell(&format!("mkdir {folder}")).ok();
+        let server = node
+            .command("criu")
+            .args([
+                "page-server",
+                "--address",
+                address,
+                "--port",
+                port,
+                "--images-dir",
+                &folder,
+            ])
+            .spawn();
+        node.shell(&format!(
+            "for n in $(seq 500); do ! ss -Hltn 'sport = :{port}' | grep -q . || exit 0; sleep 0.02; done; exit 1"
+        ))
+        .ok();
+        dump(&container, program, &["--page-server", written]);
+        server.output().ok();
+        let image = node.path(container.bundle()).join("image");
+        let pages = |folder: &std::path::Path| {
+            let names = std::fs::read_dir(folder).expect("a folder").flatten();
+            names
+                .filter(|entry| entry.file_name().to_string_lossy().starts_with("pages-"))
+                .count()
+        };
+        assert_eq!(pages(&image), 0, "no pages are written here");
+        assert!(pages(&node.path(&folder)) > 0);
+        node.shell(&format!("cp {folder}/* {}/image/", container.bundle()))
+            .ok();
+        restore(&mut container, &[]);
+        goes_on(&container, STATE, &before);
+    }
+}
+
+/// The host's limit for pipes, raised for as long as this lives: without `CAP_SYS_RESOURCE` CRIU cannot
+/// make its pipes larger than that, and then serves no page.
+struct PipeLimit<'node> {
+    node: &'node Node,
+    before: String,
+}
+
+/// Where lazy pages are served.
+const SERVER: &str = "127.0.0.1:27300";
+/// The port of that.
+const PORT: &str = "27300";
+/// How long a part of the lazy sequence may take.
+const LAZY_PATIENCE: Duration = Duration::from_secs(50);
+
+const PIPE_LIMIT: &str = "/proc/sys/fs/pipe-max-size";
+
+impl<'node> PipeLimit<'node> {
+    /// `None` when it cannot be raised here.
+    fn raise(node: &'node Node) -> Option<Self> {
+        let before = node.run(&["cat", PIPE_LIMIT]).ok().stdout.trim().to_owned();
+        let raised = node.shell(&format!("echo 16777216 >{PIPE_LIMIT}"));
+        raised.succeeded().then_some(Self { node, before })
+    }
+}
+
+impl Drop for PipeLimit<'_> {
+    fn drop(&mut self) {
+        let _ = self
+            .node
+            .shell(&format!("echo {} >{PIPE_LIMIT}", self.before));
+    }
+}
+
+#[test]
+#[ignore = "needs the node root: run make test"]
+fn pages_are_fetched_lazily() {
+    // A node of its own: the limit and the ports are for one at a time.
+    let node = &Node::start();
+    let Some(_limit) = PipeLimit::raise(node) else {
+        eprintln!(
+            "not run: needs a writable {PIPE_LIMIT}, or CAP_SYS_RESOURCE; the request itself is compared in the suite `wire`"
+        );
+        return;
+    };
+    for program in [Program::Runc, Program::Ours] {
+        let container = Shape::new(node, format!("lazy-{program:?}").to_lowercase())
+            .workload(&["memory", "--mib", "8"])
+            .start();
+        let before = seen(&container, STATE);
+        let dump = serve(node, &container, program);
+        let restored = format!("{}-again", container.id());
+        fetch(node, &container, &restored);
+        goes_on(&container, STATE, &before);
+        assert_eq!(dump.output().ok().stdout, "");
+        assert_eq!(container.status(), "gone");
+        node.run(&["runc", "delete", "--force", &restored]).ok();
+    }
+}
+
+/// Starts a dump that serves its pages, and waits until it says so.
+fn serve<'node>(node: &'node Node, container: &Container<'_>, program: Program) -> Job<'node> {
+    let job = node
+        .command("bash")
+        .args(["-c", "exec \"$@\" 7>status", "lazy", &program.command(node)])
+        .args([
+            "--root",
+            "/run/runc",
+            "checkpoint",
+            "--image-path",
+            "image",
+            "--lazy-pages",
+        ])
+        .args(["--page-server", SERVER, "--status-fd", "7", container.id()])
+        .cwd(container.bundle())
+        .timeout(LAZY_PATIENCE)
+        .spawn();
+    let ready = "for n in $(seq 1000); do [ \"$(stat -c %s status)\" != 1 ] || exit 0; sleep 0.02; done; exit 1";
+    let ready = node
+        .command("bash")
+        .args(["-c", ready])
+        .cwd(container.bundle())
+        .output();
+    if !ready.succeeded() {
+        job.kill(Signal::SIGKILL, true);
+        panic!("{program:?} never said that it serves: {:?}", job.output());
+    }
+    let status = node.path(container.bundle()).join("status");
+    assert_eq!(std::fs::read(status).expect("the status file"), [0]);
+    job
+}
+
+/// Restores the container under another id, with its pages fetched from the old processes, which stand still.
+fn fetch(node: &Node, container: &Container<'_>, restored: &str) {
+    let image = format!("{}/image", container.bundle());
+    let pages = node
+        .command("criu")
+        .args([
+            "lazy-pages",
+            "--page-server",
+            "--address",
+            "127.0.0.1",
+            "--port",
+            PORT,
+        ])
+        .args([
+            "--images-dir",
+            &image,
+            "--work-dir",
+            &image,
+            "-vv",
+            "-o",
+            "lazy.log",
+        ])
+        .timeout(LAZY_PATIENCE)
+        .spawn();
+    node.shell(&format!(
+        "for n in $(seq 500); do [ ! -S {image}/lazy-pages.socket ] || exit 0; sleep 0.02; done; exit 1"
+    ))
+    .ok();
+    let script = "exec runc restore --detach --lazy-pages --image-path \"$1\" --work-path \"$1\" \
+                  --bundle \"$2\" \"$3\" </dev/null >/dev/null 2>&1";
+    node.command("bash")
+        .args([
+            "-c",
+            script,
+            "restore",
+            &image,
+            container.bundle(),
+            restored,
+        ])
+        .output()
+        .ok();
+    pages.output().ok();
+}

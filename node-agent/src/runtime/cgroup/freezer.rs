@@ -16,6 +16,9 @@ const LONGEST_NAP: Duration = Duration::from_millis(1);
 /// The v1 freezer misses tasks that are born while it works unless it is told again (kernel
 /// documentation of freezer.state; `FreezerGroup.Set` of runc's cgroups library).
 const TELL_AGAIN: Duration = Duration::from_millis(3);
+/// How long a v1 freezer may stay on its way before it is thawed for a moment and frozen anew, which helps where
+/// telling it again does not. Mirrors `cgroupv1_freezer_kludges` of CRIU 4.2, with shorter steps.
+const START_OVER: Duration = Duration::from_millis(30);
 
 /// A cgroup's freezer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +103,7 @@ impl Freezer {
         }
         // Told to freeze by somebody else, and not there yet: theirs, also if we give up.
         let theirs = before == FreezerState::Freezing;
-        match self.freeze_until_still(within) {
+        match self.freeze_until_still(within, theirs) {
             Ok(()) if theirs => Ok(Froze::Already),
             Ok(()) => Ok(Froze::Now),
             Err(error) => {
@@ -124,10 +127,11 @@ impl Freezer {
         }
     }
 
-    fn freeze_until_still(&self, within: Duration) -> Result<(), Error> {
+    fn freeze_until_still(&self, within: Duration, theirs: bool) -> Result<(), Error> {
         let begun = Instant::now();
         self.tell(true)?;
         let mut told = begun;
+        let mut thawed = begun;
         let mut nap = FIRST_NAP;
         loop {
             if self.look()? == FreezerState::Frozen {
@@ -142,6 +146,11 @@ impl Freezer {
                 });
             }
             if self.version != Version::V2 && now.duration_since(told) >= TELL_AGAIN {
+                if !theirs && now.duration_since(thawed) >= START_OVER {
+                    self.tell(false)?;
+                    thread::sleep(LONGEST_NAP);
+                    thawed = now;
+                }
                 self.tell(true)?;
                 told = now;
             }

@@ -5,6 +5,7 @@
 //! when things go wrong, `journal` notes what is under way, `repair` puts right what it names, and
 //! [`guardian`] does so when this process is killed.
 
+mod connections;
 mod dirs;
 mod engine;
 mod error;

@@ -9,7 +9,6 @@ mod cancel;
 pub mod config;
 mod error;
 mod event;
-pub(crate) mod go_text;
 mod launch;
 pub mod log;
 pub mod messages;

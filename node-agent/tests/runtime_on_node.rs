@@ -17,7 +17,7 @@ use std::{
 
 use node_agent::runtime::{
     self, Container, ContainerId, Flavour, MountKind, NamespaceKind, Status,
-    cgroup::{self, Freezer, FreezerState, Froze, Version},
+    cgroup::{self, Freezer, FreezerState, Froze},
     destroy,
     external::{self, Dangling},
     guard::{self, CgroupMatch, Guard},
@@ -509,13 +509,8 @@ fn containers_of_one_network_namespace_know_it() {
 }
 
 #[test]
-#[ignore = "needs root, crun (which refuses hybrid cgroups), ip and busybox: run it in the rig"]
+#[ignore = "needs root, crun, ip and busybox: run it in the rig"]
 fn a_crun_container_is_read_held_and_destroyed() {
-    assert_ne!(
-        cgroup::version(),
-        Version::Hybrid,
-        "crun does not work with hybrid cgroups"
-    );
     let netns = Netns::new("sf-crun");
     let bundle = Bundle::new("crun", "sf-crun", |config, dir| {
         with_externals(config, dir, &netns);

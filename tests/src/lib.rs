@@ -13,15 +13,19 @@
 
 pub mod compare;
 pub mod container;
+pub mod gate;
 pub mod node;
 pub mod pod;
 pub mod program;
 pub mod recorder;
+pub mod scene;
 pub mod traces;
 pub mod wire;
 
 pub use container::{Container, Shape};
+pub use gate::Gate;
 pub use node::{Node, Output};
 pub use pod::Pod;
 pub use program::Program;
+pub use scene::Scene;
 pub use traces::Traces;

@@ -11,7 +11,7 @@ while [ "${1:-}" != -- ]; do
     for family in iptables-save ip6tables-save; do
         $in_its_net $family 2>/dev/null | grep -E '^(-A|:CRIU)' | sed "s/ \[[0-9:]*\]$//; s/^/rule in the network of $1: $family /" || true
     done
-    $in_its_net nft list ruleset 2>/dev/null | grep -E '^table .*CRIU|CRIU' | sed "s/^/rule in the network of $1: nft /" || true
+    $in_its_net nft list ruleset 2>/dev/null | grep -E '^table .*CRIU|CRIU' | sed "s/counter packets [0-9]* bytes [0-9]* //; s/^/rule in the network of $1: nft /" || true
     shift
 done
 shift
@@ -19,11 +19,14 @@ find /sys/fs/cgroup -mindepth 2 -type d -printf 'cgroup %p\n'
 find /sys/fs/cgroup -name freezer.state -exec grep -l -v THAWED {} + 2>/dev/null | sed 's/^/not thawed: /' || true
 find /sys/fs/cgroup -name cgroup.freeze -exec grep -l 1 {} + 2>/dev/null | sed 's/^/not thawed: /' || true
 [ $# = 0 ] || find "$@" \( -name 'link_remap.*' -o -name '*.partial' -o -name '*.cr.*.ghost' \) -printf 'file %p\n'
-find /run -path /run/rig -prune -o \( -name '*.partial' -o -name '*journal*' \) -printf 'file %p\n'
+find /run -path /run/rig -prune -o \( -name '*.partial' -o -path '*/journal/*' \) -printf 'file %p\n'
 for stat in /proc/[0-9]*/stat; do
     read -r line <"$stat" 2>/dev/null || continue
     pid=${line%% *} rest=${line##*) } name=${line#*(}
     name=${name%)*}
+    while read -r key value; do
+        [ "$key" != TracerPid: ] || [ "$value" = 0 ] || echo "traced: process $pid ($name)"
+    done <"/proc/$pid/status" 2>/dev/null
     case ${rest%% *} in
         T | t) echo "stopped: process $pid ($name)" ;;
         Z) echo "zombie: process $pid ($name)" ;;

@@ -10,7 +10,8 @@ use nix::errno::Errno;
 
 use super::{journal, lock, still};
 use crate::{
-    criu::{self, go_text::go_errno},
+    criu,
+    go_text::{go_errno, go_error},
     images,
     runtime::{self, external, guard, processes},
 };
@@ -38,7 +39,7 @@ pub enum Error {
         kind: &'static str,
     },
     /// A directory could not be made or opened.
-    #[error("{call} {path}: {why}", path = path.display(), why = go_errno(Errno::from_raw(source.raw_os_error().unwrap_or(0))))]
+    #[error("{call} {path}: {why}", path = path.display(), why = go_error(source))]
     Directory {
         /// `mkdir` or `open`.
         call: &'static str,
@@ -112,8 +113,10 @@ pub enum Error {
         source: criu::Error,
         /// CRIU's log.
         log: PathBuf,
-        /// The line of the log that tells most.
+        /// That a disk is full, or the line of the log that tells most.
         cause: Option<String>,
+        /// A disk is full. CRIU's log may be on the same one, and silent about it.
+        full: bool,
     },
     /// CRIU reported success, and the image is not complete.
     #[error("the image is not complete: {0}")]
@@ -168,6 +171,9 @@ impl Error {
             Self::Journal(journal::Error::Busy { .. }) => {
                 Some("wait for the other checkpoint of this container to end".into())
             }
+            Self::Dump {
+                full: true, cause, ..
+            } => cause.clone(),
             Self::Dump { cause, log, .. } => Some(match cause {
                 Some(cause) => format!("CRIU says: {cause}; the whole log is {}", log.display()),
                 None => format!("see {}", log.display()),
@@ -183,6 +189,12 @@ impl Error {
             Self::Dump { log, .. } => Some(log),
             _ => None,
         }
+    }
+
+    /// Whether a disk was found full after CRIU had failed.
+    #[must_use]
+    pub fn disk_is_full(&self) -> bool {
+        matches!(self, Self::Dump { full: true, .. })
     }
 
     /// CRIU's error number, where it gave one.

@@ -48,6 +48,9 @@ pub struct Entry {
     pub freezer: Option<FreezerBefore>,
     /// The network lock, where one is taken.
     pub network: Option<LockedNetwork>,
+    /// Established connections are dumped, which CRIU stops for that.
+    #[serde(default)]
+    pub connections: bool,
     /// Folders in which CRIU may link deleted files back.
     pub link_remaps: Vec<remap::Folder>,
     /// The directory that the image is written to.
@@ -348,6 +351,7 @@ mod tests {
             init: ProcessId { pid: 3, start: 30 },
             freezer: None,
             network: None,
+            connections: false,
             link_remaps: Vec::new(),
             image: PathBuf::from("/images/a"),
             partial: false,

@@ -133,7 +133,7 @@ impl Dump<'_> {
         let site = &self.target.site;
         let asked = self.request.network_lock;
         let own = site.own_network_lock.filter(|_| asked == NetworkLock::Auto);
-        let connections = self.request.options.tcp_established || site.tcp_established;
+        let connections = self.connections();
         let wants_nftables = connections || asked == NetworkLock::Nftables;
         let now = Circumstances {
             criu: self.version.number(),
@@ -148,6 +148,15 @@ impl Dump<'_> {
     fn nftables(&self) -> bool {
         let folder = Some(self.engine.run_dir.as_path());
         Abilities::of(&self.launch, folder, Instant::now() + ANSWER_WITHIN).nftables_lock
+    }
+
+    /// Whether CRIU stops established connections to dump them.
+    pub(super) fn stops_connections(&self) -> bool {
+        self.request.kind == Kind::Dump && self.connections()
+    }
+
+    fn connections(&self) -> bool {
+        self.request.options.tcp_established || self.target.site.tcp_established
     }
 
     fn entry(&self, swrk: &Swrk, lock: Option<Method>) -> Result<Entry, Error> {
@@ -189,6 +198,7 @@ impl Dump<'_> {
                 paused,
             }),
             network: network.transpose()?,
+            connections: self.stops_connections(),
             link_remaps,
             image: self.dirs.image.clone(),
             partial: matches!(self.request.image, Image::Publish { .. }),

@@ -3,13 +3,17 @@
 use std::{fs, io, path::Path, path::PathBuf, time::Duration};
 
 use super::{
+    connections,
     journal::{Entry, FreezerBefore, Journal, LockedNetwork},
     lock::{self, Method, Namespace},
     remap,
 };
 use crate::{
     criu, images,
-    runtime::cgroup::{self, Freezer},
+    runtime::{
+        cgroup::{self, Freezer},
+        processes,
+    },
 };
 
 /// How long a CRIU without its client may take to roll back before it is killed.
@@ -33,6 +37,9 @@ pub enum Error {
     /// The cgroup could not be thawed, or paused again.
     #[error("failed to bring the container's freezer back to where it was")]
     Freezer(#[source] cgroup::Error),
+    /// Connections still stand still.
+    #[error("failed to set the container's connections going")]
+    Connections(#[source] connections::Error),
     /// The network is still locked.
     #[error("failed to unlock the container's network")]
     Unlock(#[source] lock::Error),
@@ -56,6 +63,7 @@ impl Error {
         match self {
             Self::Criu { .. } => "CriuStillRunning",
             Self::Freezer(_) => "FreezerChanged",
+            Self::Connections(_) => "ConnectionsStopped",
             Self::Unlock(_) => "NetworkStillLocked",
             Self::LinkRemap(_) => "LinkRemapLeft",
             Self::Partial { .. } => "UnfinishedImageLeft",
@@ -83,9 +91,19 @@ pub fn repair(entry: &Entry) -> Vec<Error> {
     let mut left = Vec::new();
     if let Some(criu) = criu
         && !criu.ended_within(CRIU_GRACE)
-        && (criu.kill().is_err() || !criu.ended_within(KILL_GRACE))
     {
-        left.push(Error::Criu { pid: criu.pid });
+        // Its tasks are free once it is dead, and their connections do not go yet.
+        if let Some(group) = freezer.as_ref().filter(|_| entry.connections) {
+            let _ = Freezer::new(&group.dir, group.version()).freeze(PAUSE_WITHIN);
+        }
+        if criu.kill().is_err() || !criu.ended_within(KILL_GRACE) {
+            left.push(Error::Criu { pid: criu.pid });
+        }
+    }
+    // Before the thaw: whoever uses such a connection meanwhile gets an error.
+    if let Some(group) = freezer.as_ref().filter(|_| entry.connections) {
+        let pids = processes::pids_in(&group.dir).unwrap_or_default();
+        left.extend(connections::set_going(pids).err().map(Error::Connections));
     }
     left.extend(
         freezer

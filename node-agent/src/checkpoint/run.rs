@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::statvfs::statvfs;
+
 use super::{
     Error, Image, Kind, Observer, Report, Request, Step,
     dirs::Dirs,
@@ -18,7 +20,7 @@ use super::{
     repair,
     status_fd::StatusFd,
     target::Target,
-    watch::{Proof, Seen, Watch, has_inventory},
+    watch::{Hold, Proof, Seen, Watch, has_inventory},
 };
 use crate::{
     criu::{self, Cancel, Launch, Limits, Swrk, Version, messages::CriuReq},
@@ -32,6 +34,9 @@ const OLDEST: u32 = 30_000;
 /// both even where the container has neither.
 const EXTERNAL_NETWORK_SINCE: u32 = 31_100;
 const EXTERNAL_PID_SINCE: u32 = 31_500;
+
+/// Less room than this on a disk is none: CRIU writes several pages at a time.
+const FULL_BELOW_BYTES: u64 = 64 << 10;
 
 /// Bound on CRIU's answers to questions, which come at once or never.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -230,6 +235,7 @@ impl Dump<'_> {
         let mut watch = Watch {
             guard: &self.target.guard,
             freezer: self.target.freezer.as_ref().filter(|_| early),
+            hold: self.hold(),
             max_pause: self.request.max_pause,
             marker,
             image: self.dirs.image.clone(),
@@ -250,10 +256,24 @@ impl Dump<'_> {
         }
     }
 
+    fn hold(&self) -> Option<Hold<'_>> {
+        let freezer = self.target.freezer.as_ref();
+        let freezer = freezer.filter(|_| self.stops_connections())?;
+        let paused = self.target.paused()?;
+        Some(Hold { freezer, paused })
+    }
+
     fn failed(&self, source: criu::Error) -> Error {
         let log = self.log();
-        let cause = criu::log::cause(&log);
-        Error::Dump { source, log, cause }
+        let dirs = [&self.dirs.image, &self.dirs.work];
+        let full = dirs.into_iter().find(|dir| is_full(dir));
+        let full = full.map(|dir| format!("no space left on device: {}", dir.display()));
+        Error::Dump {
+            source,
+            full: full.is_some(),
+            cause: full.or_else(|| criu::log::cause(&log)),
+            log,
+        }
     }
 
     /// After CRIU's success: what goes on has been let go by now.
@@ -321,6 +341,13 @@ impl Dump<'_> {
             let _ = fs::remove_dir_all(&self.dirs.image);
         }
     }
+}
+
+/// Whether nothing more fits on a directory's disk, give or take what was freed meanwhile.
+fn is_full(dir: &Path) -> bool {
+    statvfs(dir).is_ok_and(|disk| {
+        disk.blocks_available().saturating_mul(disk.fragment_size()) < FULL_BELOW_BYTES
+    })
 }
 
 fn micros(time: Duration) -> u64 {

@@ -46,12 +46,26 @@ pub(super) fn has_inventory(folder: &Folder) -> bool {
     images::Inventory::read(folder).is_ok_and(|inventory| inventory.is_some())
 }
 
+/// A container with connections that CRIU stops, and that must not run before they go again.
+///
+/// CRIU thaws the cgroup once it has seized every task, so that tasks are free the moment it dies,
+/// and whoever uses a stopped connection then gets an error. While pages are read they have to be
+/// able to run; afterwards the freezer can hold them until CRIU has let go in order.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hold<'a> {
+    pub(super) freezer: &'a Freezer,
+    /// It was paused before the dump, and stays frozen.
+    pub(super) paused: bool,
+}
+
 /// The handler of one dump.
 #[derive(Debug)]
 pub(super) struct Watch<'a> {
     pub(super) guard: &'a Guard,
     /// Freeze this before CRIU does.
     pub(super) freezer: Option<&'a Freezer>,
+    /// Freeze this before tasks could come free with connections that CRIU has stopped.
+    pub(super) hold: Option<Hold<'a>>,
     pub(super) max_pause: Option<Duration>,
     /// runc's marker in its state directory.
     pub(super) marker: Option<PathBuf>,
@@ -110,6 +124,7 @@ impl Watch<'_> {
                 .and_then(|folder| images::record_thawed(&folder))
                 .map_err(Error::Incomplete)?;
         }
+        self.hold();
         if let Some(proof) = &self.proof {
             proof.check(images::Kind::Dump)?;
         }
@@ -117,11 +132,23 @@ impl Watch<'_> {
         Ok(())
     }
 
+    fn hold(&mut self) {
+        let Some(hold) = self.hold else {
+            return;
+        };
+        match hold.freezer.freeze(FREEZE_WITHIN) {
+            Ok(_) => self.seen.frozen |= !hold.paused,
+            // CRIU holds them as well, as long as it lives.
+            Err(error) => self.seen.warnings.push(super::repair::chain(&error)),
+        }
+    }
+
     fn thaw(&mut self) {
         if !std::mem::take(&mut self.seen.frozen) {
             return;
         }
-        if let Some(Err(error)) = self.freezer.map(Freezer::thaw) {
+        let freezer = self.freezer.or(self.hold.map(|hold| hold.freezer));
+        if let Some(Err(error)) = freezer.map(Freezer::thaw) {
             // The repair after a failure, or the guardian, tries again.
             self.seen.warnings.push(super::repair::chain(&error));
         }
@@ -166,6 +193,10 @@ impl Handler for Watch<'_> {
 
     fn pause_deadline(&self) -> Option<Instant> {
         Some(self.seen.began? + self.max_pause?)
+    }
+
+    fn about_to_kill(&mut self) {
+        self.hold();
     }
 
     fn responded(&mut self) {

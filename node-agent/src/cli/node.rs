@@ -66,22 +66,29 @@ impl From<runtime::Error> for Failure {
 
 impl From<checkpoint::Error> for Failure {
     fn from(error: checkpoint::Error) -> Self {
+        let mut quoted = error.log().map(criu::log::quote).unwrap_or_default();
+        // A full disk has room for neither the image nor the line of the log that says so.
+        quoted.extend(error.hint().filter(|_| error.disk_is_full()));
         Self {
             reason: error.reason(),
             hint: error.hint(),
             criu_errno: error.criu_errno(),
-            quoted: error.log().map(criu::log::quote).unwrap_or_default(),
-            message: error.to_string(),
+            quoted,
+            message: with_causes(&error),
         }
     }
 }
 
-/// An error's text followed by those of what caused it.
+/// An error's text followed by those of what caused it, but for what it says itself, as the texts do
+/// that are runc's.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
         cause = error.source();
     }
     text

@@ -4,11 +4,8 @@ use std::{path::PathBuf, process::ExitStatus};
 
 use nix::errno::Errno;
 
-use super::{
-    cancel::Why,
-    event::Event,
-    go_text::{go_errno, go_status},
-};
+use super::{cancel::Why, event::Event};
+use crate::go_text::{go_errno, go_status};
 
 /// Which of runc's two clients is mirrored: it asks for the version through go-criu, whose texts
 /// differ from its own.

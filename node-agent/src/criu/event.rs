@@ -82,4 +82,8 @@ pub trait Handler {
     /// Called as soon as CRIU has answered, with success or not, and before it has exited: tasks
     /// have been let go, or have ended.
     fn responded(&mut self) {}
+
+    /// Called before a CRIU that does not give way is killed: its tasks run from that moment on, as
+    /// they are.
+    fn about_to_kill(&mut self) {}
 }

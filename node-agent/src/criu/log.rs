@@ -11,9 +11,9 @@ use std::{
     path::Path,
 };
 
-use nix::{errno::Errno, fcntl::OFlag};
+use nix::fcntl::OFlag;
 
-use super::go_text::go_errno;
+use crate::go_text::go_error;
 
 /// The log's name, as runc asks for it.
 pub const FILE_NAME: &str = "dump.log";
@@ -60,7 +60,7 @@ const GENERIC: [&str; 9] = [
 pub fn quote(path: &Path) -> Vec<String> {
     match open(path) {
         Ok(file) => quote_from(BufReader::new(file.take(SIZE_LIMIT)), path),
-        Err(error) => vec![format!("open {}: {}", path.display(), go_text(&error))],
+        Err(error) => vec![format!("open {}: {}", path.display(), go_error(&error))],
     }
 }
 
@@ -127,13 +127,6 @@ fn open(path: &Path) -> io::Result<File> {
     // Not blocking: a fifo of that name must not hold us.
     let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
     File::options().read(true).custom_flags(flags).open(path)
-}
-
-fn go_text(error: &io::Error) -> String {
-    error.raw_os_error().map_or_else(
-        || error.to_string(),
-        |errno| go_errno(Errno::from_raw(errno)),
-    )
 }
 
 fn quote_from(mut log: impl BufRead, path: &Path) -> Vec<String> {

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, fs, io, path::PathBuf, thread, time::Duration};
 
+use crate::go_text::go_error;
 use crate::runtime::{
     Container, Flavour, NamespaceKind, Status,
     cgroup::{self, Freezer},
-    error::go_errno,
     guard::{self, Guard},
     processes,
 };
@@ -52,7 +52,7 @@ pub enum Error {
         problem: String,
     },
     /// The resource director's group could not be removed.
-    #[error("unable to remove container's IntelRDT group: remove {}: {}", dir.display(), go_errno(source))]
+    #[error("unable to remove container's IntelRDT group: remove {}: {}", dir.display(), go_error(source))]
     IntelRdt {
         /// Its directory.
         dir: PathBuf,
@@ -60,7 +60,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The state directory could not be removed.
-    #[error("unable to remove container state dir: {}: {}", dir.display(), go_errno(source))]
+    #[error("unable to remove container state dir: {}: {}", dir.display(), go_error(source))]
     StateDir {
         /// The directory.
         dir: PathBuf,

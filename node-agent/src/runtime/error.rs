@@ -1,5 +1,6 @@
 //! Why a container's state could not be read.
 
+use crate::go_text::go_error;
 use std::{io, path::PathBuf};
 
 use crate::runtime::cgroup;
@@ -104,30 +105,17 @@ impl Error {
             Self::Open { file, source } if source.raw_os_error() == Some(libc::ENAMETOOLONG) => {
                 let dir = file.parent()?;
                 let (root, id) = (dir.parent()?.display(), dir.file_name()?.display());
-                Some(format!("lstat {root}//{id}: {}", go_errno(source)))
+                Some(format!("lstat {root}//{id}: {}", go_error(source)))
             }
             Self::Open { file, source } => {
-                Some(format!("open {}: {}", file.display(), go_errno(source)))
+                Some(format!("open {}: {}", file.display(), go_error(source)))
             }
             Self::Read { file, source } => {
-                Some(format!("read {}: {}", file.display(), go_errno(source)))
+                Some(format!("read {}: {}", file.display(), go_error(source)))
             }
             Self::Syntax { empty: true, .. } => Some("EOF".to_owned()),
             Self::Syntax { source, .. } if source.is_eof() => Some("unexpected EOF".to_owned()),
             _ => None,
         }
-    }
-}
-
-/// An OS error as Go words it: the C library's text with a small first letter.
-pub(crate) fn go_errno(error: &io::Error) -> String {
-    let Some(code) = error.raw_os_error() else {
-        return error.to_string();
-    };
-    let text = nix::errno::Errno::from_raw(code).desc();
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_lowercase().chain(chars).collect(),
-        None => String::new(),
     }
 }

@@ -61,10 +61,19 @@ impl Error {
 /// # Errors
 /// [`Error::Cgroup`].
 pub fn pids(container: &Container) -> Result<Vec<i32>, Error> {
-    let mut found = BTreeSet::new();
-    if let Some(dir) = container.freezer_dir(cgroup::version()) {
-        collect(dir, 0, &mut found)?;
+    match container.freezer_dir(cgroup::version()) {
+        Some(dir) => pids_in(dir),
+        None => Ok(Vec::new()),
     }
+}
+
+/// The ids of all processes in a cgroup and those below it. Empty when it is gone.
+///
+/// # Errors
+/// [`Error::Cgroup`].
+pub fn pids_in(dir: &Path) -> Result<Vec<i32>, Error> {
+    let mut found = BTreeSet::new();
+    collect(dir, 0, &mut found)?;
     Ok(found.into_iter().collect())
 }
 

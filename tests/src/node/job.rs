@@ -119,6 +119,12 @@ impl<'node> Invocation<'node> {
         self
     }
 
+    /// The program and its arguments.
+    #[must_use]
+    pub fn words(&self) -> &[String] {
+        &self.command
+    }
+
     /// Starts it with its output captured.
     #[must_use]
     pub fn spawn(self) -> Job<'node> {

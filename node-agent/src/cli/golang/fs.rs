@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::quote::plain;
+use crate::go_text::go_error;
 
 /// Go's `os.PathError`: the operation, the path as it was given, and the system's reason.
 #[derive(Debug, thiserror::Error)]
@@ -40,22 +41,7 @@ pub(crate) struct Reason<'a>(pub(crate) &'a io::Error);
 
 impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&reason(&self.0.to_string()))
-    }
-}
-
-/// Go's table holds the C library's texts with the first letter in lower case, unless the word is
-/// all capitals; Rust adds the number.
-fn reason(text: &str) -> String {
-    let text = text.rfind(" (os error ").map_or(text, |at| &text[..at]);
-    let mut chars = text.chars();
-    match (chars.next(), chars.clone().next()) {
-        (Some(first), Some(second))
-            if first.is_ascii_uppercase() && second.is_ascii_lowercase() =>
-        {
-            first.to_ascii_lowercase().to_string() + chars.as_str()
-        }
-        _ => text.to_owned(),
+        f.write_str(&go_error(self.0))
     }
 }
 
@@ -139,29 +125,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-
-    #[test]
-    fn says_reasons_in_go_words() {
-        for (errno, want) in [
-            (libc::ENOENT, "no such file or directory"),
-            (libc::ENOTDIR, "not a directory"),
-            (libc::EROFS, "read-only file system"),
-            (libc::ENOSPC, "no space left on device"),
-            (libc::EACCES, "permission denied"),
-            (libc::ELOOP, "too many levels of symbolic links"),
-            (libc::EBADF, "bad file descriptor"),
-            (libc::ENAMETOOLONG, "file name too long"),
-            (libc::EDOM, "numerical argument out of domain"),
-            (libc::ENOSTR, "device not a stream"),
-        ] {
-            let error = io::Error::from_raw_os_error(errno);
-            assert_eq!(Reason(&error).to_string(), want);
-        }
-        assert_eq!(
-            reason("RFS specific error (os error 94)"),
-            "RFS specific error"
-        );
-    }
 
     #[test]
     fn takes_parents_from_the_text() {

@@ -87,6 +87,7 @@ impl Talk<'_> {
             match (woken, &self.state.stop) {
                 (Woken::Message, _) => return Ok(()),
                 (Woken::Time, Some(stop)) => {
+                    self.handler.about_to_kill();
                     return Err(Error::Stopped {
                         stop: stop.clone(),
                         killed: true,

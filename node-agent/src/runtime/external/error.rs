@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::runtime::error::go_errno;
+use crate::go_text::go_error;
 
 /// Why what lies outside could not be told.
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +58,9 @@ impl Error {
     #[must_use]
     pub fn runc_text(&self) -> Option<String> {
         match self {
-            Self::StatNamespace { source, .. } => Some(go_errno(source)),
+            Self::StatNamespace { source, .. } => Some(go_error(source)),
             Self::StatMasked { path, source } => {
-                Some(format!("stat {}: {}", path.display(), go_errno(source)))
+                Some(format!("stat {}: {}", path.display(), go_error(source)))
             }
             Self::CgroupMounts(_) | Self::NoCgroup { .. } | Self::NotUtf8 { .. } => None,
         }

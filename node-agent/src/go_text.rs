@@ -1,16 +1,19 @@
 //! Error numbers and exit states in the words of Go, which runc's messages are made of.
 
-use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus};
+use std::{io, os::unix::process::ExitStatusExt as _, process::ExitStatus};
 
 use nix::errno::Errno;
 
-/// An error number in Go's words, which are the C library's in lower case.
-pub(crate) fn go_errno(errno: Errno) -> String {
-    let text = std::io::Error::from(errno).to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
+/// A system error in Go's words: the C library's text with its first letter in lower case, unless
+/// the word is all capitals.
+pub(crate) fn go_error(error: &io::Error) -> String {
+    let text = error.to_string();
+    // Rust adds the number.
+    let text = text
+        .rfind(" (os error ")
+        .map_or(text.as_str(), |at| &text[..at]);
     let mut letters = text.chars();
     match (letters.next(), letters.clone().next()) {
-        // "RPC …" and its like keep their capitals.
         (Some(first), Some(second)) if first.is_uppercase() && !second.is_uppercase() => {
             first.to_lowercase().chain(letters).collect()
         }
@@ -18,8 +21,13 @@ pub(crate) fn go_errno(errno: Errno) -> String {
     }
 }
 
+/// An error number in Go's words.
+pub(crate) fn go_errno(errno: Errno) -> String {
+    go_error(&errno.into())
+}
+
 /// How a process ended, as Go's `os.ProcessState` prints it.
-pub(super) fn go_status(status: ExitStatus) -> String {
+pub(crate) fn go_status(status: ExitStatus) -> String {
     let dumped = if status.core_dumped() {
         " (core dumped)"
     } else {
@@ -60,10 +68,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errno_texts_are_lower_case() {
-        assert_eq!(go_errno(Errno::ENOENT), "no such file or directory");
-        assert_eq!(go_errno(Errno::EPIPE), "broken pipe");
-        assert_eq!(go_errno(Errno::ENOEXEC), "exec format error");
+    fn says_errors_in_go_words() {
+        for (errno, want) in [
+            (libc::ENOENT, "no such file or directory"),
+            (libc::ENOTDIR, "not a directory"),
+            (libc::EROFS, "read-only file system"),
+            (libc::ENOSPC, "no space left on device"),
+            (libc::EACCES, "permission denied"),
+            (libc::ELOOP, "too many levels of symbolic links"),
+            (libc::EBADF, "bad file descriptor"),
+            (libc::ENAMETOOLONG, "file name too long"),
+            (libc::EDOM, "numerical argument out of domain"),
+            (libc::ENOSTR, "device not a stream"),
+            (libc::EPIPE, "broken pipe"),
+            (libc::ENOEXEC, "exec format error"),
+            // Its first word is an abbreviation.
+            (libc::EDOTDOT, "RFS specific error"),
+        ] {
+            assert_eq!(go_error(&io::Error::from_raw_os_error(errno)), want);
+            assert_eq!(go_errno(Errno::from_raw(errno)), want);
+        }
     }
 
     #[test]

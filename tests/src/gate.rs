@@ -1,0 +1,118 @@
+//! Something that goes wrong at a chosen moment of a dump: see `src/bin/criu-gate.rs`, which does it.
+
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::node::{Invocation, Node, Output, PATIENCE};
+
+/// CRIU's notifications of a dump, in order.
+pub const NOTIFICATIONS: [&str; 5] = [
+    "pre-dump",
+    "network-lock",
+    "query-ext-files",
+    "post-dump",
+    "network-unlock",
+];
+
+/// The moment at which the first page of memory is written.
+pub const MEMORY: &str = "memory";
+
+/// The `PATH` of a node, see `tests/rig/inside`.
+pub const NODE_PATH: &str =
+    "/run/rig/bin:/opt/rig:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Starts the real CRIU in its own place, with the gate watching it from the side: a process that is nobody's child, and holds
+/// nothing of the conversation. The shell may leave no child of its own to CRIU, which waits for any and takes it for a task.
+const WRAPPER: &str = r#"#!/bin/bash
+[ "$1" = swrk ] || exec /usr/sbin/criu "$@"
+(criu-gate $$ 3>&- &)
+tracer=0
+until [ "$tracer" != 0 ]; do
+    while read -r key value; do
+        [ "$key" != TracerPid: ] || tracer=$value
+    done </proc/$$/status
+done
+exec /usr/sbin/criu "$@"
+"#;
+
+/// Something that is to happen at one moment of one dump.
+#[derive(Debug)]
+pub struct Gate<'node> {
+    node: &'node Node,
+    name: String,
+    at: String,
+    act: String,
+}
+
+impl<'node> Gate<'node> {
+    /// Has this happen at this moment: a name of [`NOTIFICATIONS`] or [`MEMORY`], and an act of the gate's.
+    #[must_use]
+    pub fn new(node: &'node Node, at: &str, act: &str) -> Self {
+        node.install("criu-gate");
+        program(node, "gate", WRAPPER);
+        let name = node.unique("gates/gate");
+        node.run(&["mkdir", "-p", &format!("/run/rig/{name}")]).ok();
+        Self {
+            node,
+            name,
+            at: at.to_owned(),
+            act: act.to_owned(),
+        }
+    }
+
+    /// The command, with the gate on its CRIU.
+    #[must_use]
+    pub fn on(&self, command: Invocation<'node>) -> Invocation<'node> {
+        command
+            .env("PATH", &format!("/run/rig/gate:{NODE_PATH}"))
+            .env("CRIU_GATE_AT", &self.at)
+            .env("CRIU_GATE_ACT", &self.act)
+            .env("CRIU_GATE_FOLDER", &format!("/run/rig/{}", self.name))
+    }
+
+    /// Fails unless it has happened to the command that came to this end.
+    pub fn must_have_acted(&self, output: &Output) {
+        let said = std::fs::read_to_string(self.file("failed")).unwrap_or_default();
+        if !self.file("acted").exists() || !said.is_empty() {
+            let logs = "cd /run/rig/bundles; grep -B 4 Error $(ls -t $(find . -name dump.log) | head -n 1)";
+            let log = self.node.run(&["bash", "-c", logs]).stdout;
+            panic!("nothing happened at {}: {said}{output:#?}{log}", self.at);
+        }
+    }
+
+    /// Waits until CRIU is held; the pids of its caller and its own, in the node.
+    #[must_use]
+    pub fn held(&self) -> (i32, i32) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let text = std::fs::read_to_string(self.file("held")).unwrap_or_default();
+            if let Some((caller, criu)) = text.split_once(' ')
+                && let (Ok(caller), Ok(criu)) = (caller.parse(), criu.parse())
+            {
+                return (caller, criu);
+            }
+            assert!(Instant::now() < until, "CRIU never came to {}", self.at);
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Lets CRIU go on.
+    pub fn release(&self) {
+        std::fs::write(self.file("go"), "").expect("a file of the gate's");
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.node.path(&self.name).join(name)
+    }
+}
+
+/// Puts a program named `criu` into a folder of the node of this name, for a `PATH` that begins with it.
+pub fn program(node: &Node, folder: &str, text: &str) {
+    let file = node.path(folder).join("criu");
+    if std::fs::read_to_string(&file).is_ok_and(|there| there == text) {
+        return;
+    }
+    let there = node.put(&format!("{folder}/criu"), text);
+    node.run(&["chmod", "755", &there]).ok();
+}

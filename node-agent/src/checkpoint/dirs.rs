@@ -74,11 +74,11 @@ fn partial_name(dir: &Path) -> PathBuf {
 
 fn make(dir: &Path, may_exist: bool) -> Result<(), Error> {
     match DirBuilder::new().mode(0o700).create(dir) {
-        Err(source) if !(may_exist && source.kind() == io::ErrorKind::AlreadyExists) => {
+        Err(said) if !(may_exist && said.kind() == io::ErrorKind::AlreadyExists) => {
             Err(Error::Directory {
                 call: "mkdir",
                 path: dir.to_owned(),
-                source,
+                said,
             })
         }
         _ => Ok(()),
@@ -86,9 +86,9 @@ fn make(dir: &Path, may_exist: bool) -> Result<(), Error> {
 }
 
 fn open(dir: &Path) -> Result<File, Error> {
-    File::open(dir).map_err(|source| Error::Directory {
+    File::open(dir).map_err(|said| Error::Directory {
         call: "open",
         path: dir.to_owned(),
-        source,
+        said,
     })
 }

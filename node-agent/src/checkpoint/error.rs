@@ -39,14 +39,14 @@ pub enum Error {
         kind: &'static str,
     },
     /// A directory could not be made or opened.
-    #[error("{call} {path}: {why}", path = path.display(), why = go_error(source))]
+    #[error("{call} {path}: {why}", path = path.display(), why = go_error(said))]
     Directory {
         /// `mkdir` or `open`.
         call: &'static str,
         /// The directory.
         path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
+        /// What the kernel said; no source, since the message has it in Go's words.
+        said: io::Error,
     },
     /// The final name of an image is taken.
     #[error("image directory {path} exists already", path = .0.display())]
@@ -70,12 +70,12 @@ pub enum Error {
     #[error("criu is missing features: [{0}]")]
     MissingFeature(&'static str),
     /// `--status-fd` names no open descriptor.
-    #[error("invalid --status-fd argument {fd}: {why}", why = go_errno(*source))]
+    #[error("invalid --status-fd argument {fd}: {why}", why = go_errno(*said))]
     StatusFd {
         /// The descriptor.
         fd: RawFd,
-        /// What the kernel said.
-        source: Errno,
+        /// What the kernel said; no source, since the message has it in Go's words.
+        said: Errno,
     },
     /// `--status-fd` names a descriptor that cannot be written.
     #[error("invalid --status-fd argument {fd}: not writable")]

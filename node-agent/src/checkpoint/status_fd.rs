@@ -21,7 +21,7 @@ impl StatusFd {
     pub(super) fn new(fd: RawFd) -> Result<Self, Error> {
         let status = Self(fd);
         let flags = fcntl(status.borrow(), FcntlArg::F_GETFL)
-            .map_err(|source| Error::StatusFd { fd, source })?;
+            .map_err(|said| Error::StatusFd { fd, said })?;
         if OFlag::from_bits_retain(flags).contains(OFlag::O_WRONLY) {
             Ok(status)
         } else {

@@ -3,13 +3,91 @@
 use rig::scene::Does;
 use rig::{Node, Program, Scene, Shape};
 
-/// What a command must come to.
-struct Case<'a> {
-    /// A shell command; `$PROG` is the command up to and with the verb.
-    line: &'a str,
-    /// What its error says.
-    says: &'a str,
-}
+/// Shell commands, where `$PROG` is the command up to and with the verb, and what their errors say.
+const CASES: &[(&str, &str)] = &[
+    ("$PROG", r#"\"checkpoint\" requires exactly 1 argument(s)"#),
+    (
+        "$PROG input input",
+        r#"\"checkpoint\" requires exactly 1 argument(s)"#,
+    ),
+    ("$PROG ''", "container id cannot be empty"),
+    ("$PROG nobody", "container does not exist"),
+    ("$PROG ../input", "invalid container ID format"),
+    (
+        "$PROG created",
+        "Container cannot be checkpointed in created state",
+    ),
+    (
+        "$PROG stopped",
+        "Container cannot be checkpointed in stopped state",
+    ),
+    (
+        "$PROG --image-path i --parent-path /parent input",
+        "--parent-path must be relative",
+    ),
+    (
+        "$PROG --image-path i --parent-path ../none input",
+        "invalid --parent-path",
+    ),
+    (
+        "$PROG --image-path i --parent-path ../file input",
+        "invalid --parent-path",
+    ),
+    ("$PROG --image-path file input", "file: not a directory"),
+    (
+        "$PROG --image-path file/below input",
+        "file: not a directory",
+    ),
+    (
+        "$PROG --image-path i --work-path file input",
+        "not a directory",
+    ),
+    (
+        "$PROG --image-path i --work-path no/such input",
+        "no such file or directory",
+    ),
+    (
+        "$PROG --image-path i --page-server 10.0.0.1 input",
+        "Use --page-server ADDRESS:PORT to specify page server",
+    ),
+    (
+        "$PROG --image-path i --page-server 127.0.0.1:x input",
+        "Invalid port number",
+    ),
+    (
+        "$PROG --image-path i --manage-cgroups-mode Soft input",
+        "invalid manage-cgroups-mode value",
+    ),
+    (
+        "$PROG --image-path i --empty-ns ipc input",
+        r#"namespace \"ipc\" is not supported"#,
+    ),
+    (
+        "$PROG --image-path i --lazy-pages --page-server 127.0.0.1:27000 --status-fd 99 input",
+        "invalid --status-fd argument 99: bad file descriptor",
+    ),
+    (
+        "$PROG --image-path i --lazy-pages --page-server 127.0.0.1:27000 --status-fd 8 input 8</dev/null",
+        "invalid --status-fd argument 8: not writable",
+    ),
+    // CRIU takes the low 16 bits for the port, where nobody listens.
+    (
+        "$PROG --image-path i --page-server 127.0.0.1:70000 input",
+        "Can't connect to server",
+    ),
+    (
+        "$PROG --image-path i --page-server 127.0.0.1:9 input",
+        "Can't connect to server",
+    ),
+    (
+        "$PROG --image-path i --page-server 10.99.0.1:9 input",
+        "Can't connect to server",
+    ),
+    (
+        "$PROG --image-path i --network-lock none input",
+        "for flag -network-lock: use auto, iptables, nftables or skip",
+    ),
+];
 
 #[test]
 #[ignore = "needs the node root: run make test"]
@@ -30,92 +108,7 @@ fn bad_input_is_refused_by_name_and_the_container_goes_on() {
     node.shell(&format!("mkdir -p {other}/parent; echo x >{other}/file"))
         .ok();
     scene.look();
-    let case = |line, says| Case { line, says };
-    let cases = [
-        case("$PROG", r#"\"checkpoint\" requires exactly 1 argument(s)"#),
-        case(
-            "$PROG input input",
-            r#"\"checkpoint\" requires exactly 1 argument(s)"#,
-        ),
-        case("$PROG ''", "container id cannot be empty"),
-        case("$PROG nobody", "container does not exist"),
-        case("$PROG ../input", "invalid container ID format"),
-        case(
-            "$PROG created",
-            "Container cannot be checkpointed in created state",
-        ),
-        case(
-            "$PROG stopped",
-            "Container cannot be checkpointed in stopped state",
-        ),
-        case(
-            "$PROG --image-path i --parent-path /parent input",
-            "--parent-path must be relative",
-        ),
-        case(
-            "$PROG --image-path i --parent-path ../none input",
-            "invalid --parent-path",
-        ),
-        case(
-            "$PROG --image-path i --parent-path ../file input",
-            "invalid --parent-path",
-        ),
-        case("$PROG --image-path file input", "file: not a directory"),
-        case(
-            "$PROG --image-path file/below input",
-            "file: not a directory",
-        ),
-        case(
-            "$PROG --image-path i --work-path file input",
-            "not a directory",
-        ),
-        case(
-            "$PROG --image-path i --work-path no/such input",
-            "no such file or directory",
-        ),
-        case(
-            "$PROG --image-path i --page-server 10.0.0.1 input",
-            "Use --page-server ADDRESS:PORT to specify page server",
-        ),
-        case(
-            "$PROG --image-path i --page-server 127.0.0.1:x input",
-            "Invalid port number",
-        ),
-        case(
-            "$PROG --image-path i --manage-cgroups-mode Soft input",
-            "invalid manage-cgroups-mode value",
-        ),
-        case(
-            "$PROG --image-path i --empty-ns ipc input",
-            r#"namespace \"ipc\" is not supported"#,
-        ),
-        case(
-            "$PROG --image-path i --lazy-pages --page-server 127.0.0.1:27000 --status-fd 99 input",
-            "invalid --status-fd argument 99: bad file descriptor",
-        ),
-        case(
-            "$PROG --image-path i --lazy-pages --page-server 127.0.0.1:27000 --status-fd 8 input 8</dev/null",
-            "invalid --status-fd argument 8: not writable",
-        ),
-        // CRIU takes the low 16 bits for the port, where nobody listens.
-        case(
-            "$PROG --image-path i --page-server 127.0.0.1:70000 input",
-            "Can't connect to server",
-        ),
-        case(
-            "$PROG --image-path i --page-server 127.0.0.1:9 input",
-            "Can't connect to server",
-        ),
-        case(
-            "$PROG --image-path i --page-server 10.99.0.1:9 input",
-            "Can't connect to server",
-        ),
-        case(
-            "$PROG --image-path i --network-lock none input",
-            "for flag -network-lock: use auto, iptables, nftables or skip",
-        ),
-    ];
-    for Case { line, says } in cases {
+    for (line, says) in CASES {
         let program = format!(
             "{} --root /run/runc checkpoint",
             Program::Ours.command(node)

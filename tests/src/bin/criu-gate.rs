@@ -34,6 +34,8 @@ const TAKEN: Duration = Duration::from_millis(30);
 enum Act {
     /// CRIU is killed.
     KillCriu,
+    /// CRIU is killed, once it has the answer to the notification.
+    KillAnswered,
     /// CRIU's caller is killed, after the notification was sent and before it is answered.
     KillCaller,
     /// So are the caller and its guardian.
@@ -52,6 +54,7 @@ impl Act {
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "kill-criu" => Self::KillCriu,
+            "kill-answered" => Self::KillAnswered,
             "kill-caller" => Self::KillCaller,
             "kill-caller-and-guardian" => Self::KillCallerAndGuardian,
             "kill-all" => Self::KillAll,
@@ -64,7 +67,10 @@ impl Act {
 
     /// Whether it is done once the notification has been sent, with the caller kept from answering.
     fn comes_after(self) -> bool {
-        !matches!(self, Self::Interrupt | Self::Terminate | Self::Hold)
+        !matches!(
+            self,
+            Self::KillAnswered | Self::Interrupt | Self::Terminate | Self::Hold
+        )
     }
 }
 
@@ -111,6 +117,24 @@ impl Gate {
             }
         }
         Ok(())
+    }
+
+    /// Lets CRIU go on until it has received something and does the next thing.
+    fn until_answered(&self) -> io::Result<()> {
+        let mut answered = false;
+        ptrace::syscall(self.criu, None)?;
+        while let Some(entering) = self.next_call()? {
+            debug_assert!(entering);
+            let call = fs::read_to_string(format!("/proc/{}/syscall", self.criu))?;
+            let number = call.split_whitespace().next();
+            let receives = number == Some(&libc::SYS_recvfrom.to_string());
+            if answered && !receives {
+                return Ok(());
+            }
+            answered |= receives;
+            ptrace::syscall(self.criu, None)?;
+        }
+        Err(io::Error::other("CRIU ended without an answer"))
     }
 
     /// Lets CRIU go on to its next system call; whether it enters one (else it leaves one). `None` when it has ended.
@@ -193,6 +217,10 @@ impl Gate {
             Act::KillCriu => {
                 kill(self.criu, Signal::SIGKILL)?;
                 kill(caller, Signal::SIGCONT)?;
+            }
+            Act::KillAnswered => {
+                self.until_answered()?;
+                kill(self.criu, Signal::SIGKILL)?;
             }
             Act::KillCaller => kill(caller, Signal::SIGKILL)?,
             Act::KillCallerAndGuardian => {

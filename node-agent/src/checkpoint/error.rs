@@ -147,7 +147,9 @@ impl Error {
             Self::StatusFd { .. } | Self::StatusFdNotWritable { .. } => "InvalidStatusFd",
             Self::Lock(_) => "NetworkLockUnavailable",
             Self::Rules(_) => "NetworkRulesUnreadable",
-            Self::Journal(journal::Error::Busy { .. }) => "CheckpointUnderWay",
+            Self::Journal(journal::Error::Busy { .. } | journal::Error::Unfinished { .. }) => {
+                "CheckpointUnderWay"
+            }
             Self::Journal(_) => "JournalUnusable",
             Self::Guardian(_) => "GuardianNotStarted",
             Self::Write { .. } => "WriteFailed",
@@ -168,7 +170,7 @@ impl Error {
                 Some("this kernel cannot track memory: take a full dump without a parent".into())
             }
             Self::MissingFeature(_) => Some("this kernel cannot serve lazy pages".into()),
-            Self::Journal(journal::Error::Busy { .. }) => {
+            Self::Journal(journal::Error::Busy { .. } | journal::Error::Unfinished { .. }) => {
                 Some("wait for the other checkpoint of this container to end".into())
             }
             Self::Dump {

@@ -12,6 +12,8 @@ use std::{
         unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -27,6 +29,12 @@ use super::{
     remap,
 };
 use crate::runtime::cgroup::Version;
+
+/// How long a dead dump's file may stay held before it is left to its guardian.
+const LOST_WITHIN: Duration = Duration::from_secs(1);
+
+/// Between two looks at it.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// A longer file is none of ours.
 const ENTRY_MAX_BYTES: u64 = 1 << 20;
@@ -116,6 +124,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A lost dump of the container has not been put right yet.
+    #[error("an earlier checkpoint of this container is still being put right ({path})")]
+    Unfinished {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is not an entry.
     #[error("invalid journal entry {path}")]
     Invalid {
@@ -157,7 +171,7 @@ impl Journal {
     /// Starts an entry, unless somebody else's for the same container is alive.
     ///
     /// # Errors
-    /// [`Error::Busy`], or the file cannot be written.
+    /// [`Error::Busy`], [`Error::Unfinished`], or the file cannot be written.
     pub fn begin(&self, entry: Entry) -> Result<Record, Error> {
         let digest = Sha256::digest(entry.state_dir.as_os_str().as_encoded_bytes());
         let mut name = [0; 8];
@@ -165,6 +179,11 @@ impl Journal {
         let name = u64::from_be_bytes(name);
         let path = self.dir.join(format!("{name:016x}.json"));
         let lock = hold(&path)?.ok_or_else(|| Error::Busy { path: path.clone() })?;
+        // Whoever held it when abandoned entries were looked for has died since: its entry is all that
+        // is known of what it left, and what was found out about the container may be its doing.
+        if parse(&lock, &path).is_ok() {
+            return Err(Error::Unfinished { path });
+        }
         let mut record = Record { path, lock, entry };
         record.write()?;
         Ok(record)
@@ -207,7 +226,7 @@ impl Record {
         if !path.exists() {
             return Ok(None);
         }
-        let Some(lock) = hold(&path)? else {
+        let Some(lock) = hold_lost(&path)? else {
             return Ok(None);
         };
         match parse(&lock, &path) {
@@ -316,6 +335,27 @@ fn hold(path: &Path) -> Result<Option<Flock<File>>, Error> {
     }
 }
 
+/// As [`hold`], with a moment's patience where the dump's own process is dead: its guardian may be
+/// about to finish, or be dying with it.
+fn hold_lost(path: &Path) -> Result<Option<Flock<File>>, Error> {
+    let until = Instant::now() + LOST_WITHIN;
+    loop {
+        let held = hold(path)?;
+        if held.is_some() || Instant::now() >= until || !is_lost(path) {
+            return Ok(held);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Whether the file names a dump whose own process is dead.
+fn is_lost(path: &Path) -> bool {
+    let entry = File::open(path)
+        .ok()
+        .and_then(|file| parse(&file, path).ok());
+    entry.is_some_and(|entry| !entry.owner.lives())
+}
+
 fn parse(file: &File, path: &Path) -> Result<Entry, Error> {
     let mut text = Vec::new();
     let mut reader = file;
@@ -369,6 +409,21 @@ mod tests {
         first.finish().unwrap();
         journal.begin(entry("a")).unwrap().finish().unwrap();
         other.finish().unwrap();
+    }
+
+    #[test]
+    fn never_writes_over_what_has_not_been_put_right() {
+        let scratch = tempfile::tempdir().unwrap();
+        let journal = Journal::open(scratch.path()).unwrap();
+        drop(journal.begin(entry("a")).unwrap());
+        assert!(matches!(
+            journal.begin(entry("a")),
+            Err(Error::Unfinished { .. })
+        ));
+        for record in journal.abandoned().unwrap() {
+            record.unwrap().finish().unwrap();
+        }
+        journal.begin(entry("a")).unwrap().finish().unwrap();
     }
 
     #[test]

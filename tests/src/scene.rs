@@ -14,13 +14,13 @@ pub const AT_ONCE: Duration = Duration::from_secs(1);
 /// How long whoever cleans up may take.
 const CLEANED_WITHIN: Duration = Duration::from_secs(5);
 
-/// A shell loop that counts through a TCP connection over the loopback: a number goes out, comes back and is shown in `/counter`.
+/// A shell loop that counts through a TCP connection over the loopback: a number goes out, comes back and is shown where [`Container::counter`](crate::Container::counter) looks.
 #[must_use]
 pub fn talk(port: u16) -> String {
     format!(
         "mkfifo /pause /to /from; exec 5<>/pause; nc -ll -p {port} -e cat & \
          read -t 0.3 -u 5 x; nc 127.0.0.1 {port} </to >/from & exec 3>/to 4</from; n=0; \
-         while :; do n=$((n+1)); echo $n >&3; read x <&4; echo $x >/counter; read -t 0.02 -u 5 y; done"
+         while :; do n=$((n+1)); echo $n >&3; read x <&4; echo $x >/dev/shm/counter; read -t 0.02 -u 5 y; done"
     )
 }
 

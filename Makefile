@@ -8,20 +8,20 @@ help:        ## this list
 build:       ## build every program
 	@tests/rig/build
 
-demo:        ## checkpoint a real container and bring it back (first time: some minutes; needs root)
+demo:        ## checkpoint a real container and bring it back (first time: 5 to 10 minutes; needs root)
 	@tests/rig/demo
 
-test:        ## run every test, those on a real node included (first time: some minutes; needs root)
+test:        ## run every test, those on a real node included (about 10 minutes; needs root)
 	@tests/rig/test $(ARGS)
 
 test-inner:  ## run the tests that need no node and no root
 	cargo test --workspace
 
-bench:       ## measure our checkpoint against runc's, in a table, target/bench.json and docs/ (needs root)
+bench:       ## measure our checkpoint against runc's, in a table, target/bench.json and docs/bench.svg (needs root)
 	@tests/rig/bench $(ARGS)
 
-shell:       ## look around in a fresh node
-	@STILLFRAME_RIG=$$(tests/rig/prepare) tests/rig/enter bash
+shell:       ## a shell in a fresh node, with our command and a container to try it on
+	@tests/rig/shell
 
 lint:        ## clippy, and the shell scripts with shellcheck if it is installed
 	cargo clippy --workspace --all-targets -- -D warnings

@@ -12,6 +12,7 @@ mod publish;
 mod records;
 mod stats;
 mod verify;
+pub mod withdraw;
 
 pub use error::Error;
 pub use folder::Folder;
@@ -20,3 +21,4 @@ pub use inventory::{Inventory, NetworkLock, nftables_table};
 pub use publish::{Size, digest, flush, measure, name};
 pub use stats::DumpStats;
 pub use verify::{Kind, Pages, Verified, verify};
+pub use withdraw::withdraw;

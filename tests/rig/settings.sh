@@ -35,8 +35,8 @@ clean_up_at_exit() {
     RIG_SESSION=$$-$(start_time $$)
     export RIG_SESSION
     trap '"$RIG_DIR/sweep" --wait || exit 1' EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM HUP
+    trap 'say "interrupted; the node goes, and everything in it"; exit 130' INT
+    trap 'say "ended; the node goes, and everything in it"; exit 143' TERM HUP
 }
 
 # key TEXT…: a short name for a version of something, from everything that decides what it contains.

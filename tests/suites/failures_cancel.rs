@@ -11,12 +11,18 @@ use rig::scene::Does;
 use rig::{Gate, Node, Program, Scene};
 
 /// A wish to stop that comes before `at`: heeded, unless CRIU is letting go by then, and the image is complete.
-fn must_have_stopped(output: &Output, at: &str, word: &str, what: &str) {
+fn must_have_stopped(node: &Node, image: &str, output: &Output, at: &str, word: &str, what: &str) {
+    let inventory = node.path(image).join("inventory.img");
     if at == "network-unlock" {
         assert_eq!(output.status, 0, "{what}: {output:#?}");
+        assert!(inventory.exists(), "{what}");
     } else {
         assert_eq!(output.status, 1, "{what}: {output:#?}");
-        let said = format!("level=error msg={word}");
+        assert!(
+            !inventory.exists(),
+            "{what}: the directory looks like an image"
+        );
+        let said = format!("level=error msg=\"checkpoint stopped: {word}; the container goes on\"");
         assert!(output.stderr.contains(&said), "{what}: {output:#?}");
     }
 }
@@ -35,7 +41,7 @@ fn stopped_everywhere(scene: &mut Scene<'_>, flags: &[&str]) {
                 let output = gate.on(command).output();
                 gate.must_have_acted(&output);
                 let what = format!("{act} at {at} with {flags:?}");
-                must_have_stopped(&output, at, word, &what);
+                must_have_stopped(scene.node, &image, &output, at, word, &what);
                 scene.must_be_unharmed(&what);
             }
         }
@@ -95,7 +101,7 @@ fn ctrl_c_on_a_terminal_stops_a_checkpoint_at_any_notification() {
         let mut output = job.output();
         output.stderr = std::fs::read_to_string(node.path("terminal.err")).unwrap_or_default();
         let what = format!("Ctrl-C at {at}");
-        must_have_stopped(&output, at, "interrupted", &what);
+        must_have_stopped(node, &image, &output, at, "interrupted", &what);
         scene.must_be_unharmed(&what);
     }
 }

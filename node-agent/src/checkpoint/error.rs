@@ -107,7 +107,7 @@ pub enum Error {
     #[error(transparent)]
     Still(#[from] still::Error),
     /// CRIU failed, or was stopped.
-    #[error("{source}")]
+    #[error("{}", dump_text(source))]
     Dump {
         /// How.
         source: criu::Error,
@@ -176,6 +176,10 @@ impl Error {
             Self::Dump {
                 full: true, cause, ..
             } => cause.clone(),
+            Self::Dump {
+                source: criu::Error::Stopped { stop, .. },
+                ..
+            } => Some(stop_hint(stop).into()),
             Self::Dump { cause, log, .. } => Some(match cause {
                 Some(cause) => format!("CRIU says: {cause}; the whole log is {}", log.display()),
                 None => format!("see {}", log.display()),
@@ -184,19 +188,18 @@ impl Error {
         }
     }
 
-    /// CRIU's log, where CRIU was the one that failed: runc quotes it then.
+    /// CRIU's log, where CRIU was the one that failed: runc quotes it then. Where we stopped it, the
+    /// log only tells how CRIU took that.
     #[must_use]
     pub fn log(&self) -> Option<&Path> {
         match self {
+            Self::Dump {
+                source: criu::Error::Stopped { .. },
+                ..
+            } => None,
             Self::Dump { log, .. } => Some(log),
             _ => None,
         }
-    }
-
-    /// Whether a disk was found full after CRIU had failed.
-    #[must_use]
-    pub fn disk_is_full(&self) -> bool {
-        matches!(self, Self::Dump { full: true, .. })
     }
 
     /// CRIU's error number, where it gave one.
@@ -209,5 +212,25 @@ impl Error {
             } => Some(*errno),
             _ => None,
         }
+    }
+}
+
+/// runc's text, but where we ended it, for which runc has none.
+fn dump_text(source: &criu::Error) -> String {
+    match source {
+        criu::Error::Stopped { .. } => {
+            format!("checkpoint stopped: {source}; the container goes on")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn stop_hint(stop: &criu::Stop) -> &'static str {
+    match stop {
+        criu::Stop::TimedOut => {
+            "allow more time; a checkpoint is stopped at CRIU's next notification, so it may take longer than asked"
+        }
+        criu::Stop::PauseTooLong => "allow a longer pause, or dump less memory at once",
+        criu::Stop::Cancelled(_) | criu::Stop::Refused(_) => "start it again",
     }
 }

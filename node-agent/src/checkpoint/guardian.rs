@@ -81,7 +81,7 @@ pub fn run(path: PathBuf) -> ExitCode {
     let Some(record) = held.ok().and_then(|file| Record::inherit(path, file).ok()) else {
         return ExitCode::FAILURE;
     };
-    let left = repair(&record.entry);
+    let left = repair(&record);
     if record.finish().is_ok() && left.is_empty() {
         ExitCode::SUCCESS
     } else {

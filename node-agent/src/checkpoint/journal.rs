@@ -13,6 +13,7 @@ use std::{
     },
     path::{Path, PathBuf},
     thread,
+    time::SystemTime,
     time::{Duration, Instant},
 };
 
@@ -253,6 +254,13 @@ impl Record {
         })?;
         let entry = parse(&lock, &path)?;
         Ok(Self { path, lock, entry })
+    }
+
+    /// When the entry was written, by the clock that dates files: what the dump wrote is younger.
+    #[must_use]
+    pub fn since(&self) -> SystemTime {
+        let written = self.lock.metadata().and_then(|meta| meta.modified());
+        written.unwrap_or_else(|_| SystemTime::now())
     }
 
     /// Where the entry is.

@@ -4,7 +4,7 @@ use std::{fs, io, path::Path, path::PathBuf, time::Duration};
 
 use super::{
     connections,
-    journal::{Entry, FreezerBefore, Journal, LockedNetwork},
+    journal::{Entry, FreezerBefore, Journal, LockedNetwork, Record},
     lock::{self, Method, Namespace},
     remap,
 };
@@ -46,6 +46,9 @@ pub enum Error {
     /// Temporary names are left in the container.
     #[error("failed to remove {0:?} from the container")]
     LinkRemap(Vec<PathBuf>),
+    /// A directory that is no image looks like one.
+    #[error(transparent)]
+    Withdraw(images::withdraw::Error),
     /// A directory that is no image is left.
     #[error("failed to remove the unfinished image {path}")]
     Partial {
@@ -66,18 +69,20 @@ impl Error {
             Self::Connections(_) => "ConnectionsStopped",
             Self::Unlock(_) => "NetworkStillLocked",
             Self::LinkRemap(_) => "LinkRemapLeft",
+            Self::Withdraw(_) => "FailedImageLeft",
             Self::Partial { .. } => "UnfinishedImageLeft",
         }
     }
 }
 
-/// Puts right what `entry` names; everything is tried, and what failed comes back.
+/// Puts right what an entry names; everything is tried, and what failed comes back.
 ///
 /// # Guarantees
 /// Idempotent. Touches only what the entry names: its CRIU by number and start time, its cgroup, the
 /// rules that were not there before, files by their inodes, the unfinished directory.
 #[must_use]
-pub fn repair(entry: &Entry) -> Vec<Error> {
+pub fn repair(record: &Record) -> Vec<Error> {
+    let entry = &record.entry;
     let Entry {
         container: _,
         state_dir: _,
@@ -126,6 +131,9 @@ pub fn repair(entry: &Entry) -> Vec<Error> {
     }
     if entry.partial && !complete {
         left.extend(discard(&entry.image).err());
+    } else if !complete {
+        let withdrawn = images::withdraw(&entry.image, record.since());
+        left.extend(withdrawn.err().map(Error::Withdraw));
     }
     left
 }
@@ -181,7 +189,7 @@ pub fn sweep(journal: &Journal) -> Vec<String> {
                     "repaired after a lost checkpoint of {}",
                     record.entry.container
                 ));
-                said.extend(repair(&record.entry).iter().map(|error| chain(error)));
+                said.extend(repair(&record).iter().map(|error| chain(error)));
                 said.extend(record.finish().err().map(|error| chain(&error)));
             }
             Err(error) => said.push(chain(&error)),

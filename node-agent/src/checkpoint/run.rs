@@ -169,7 +169,7 @@ impl Dump<'_> {
         };
         if ended.is_err() {
             // Whatever could not be put right stays in the journal for the next attempt.
-            if !repair::repair(&record.entry).is_empty() {
+            if !repair::repair(&record).is_empty() {
                 guardian.dismiss();
                 return ended;
             }

@@ -85,6 +85,12 @@ pub(crate) fn run<E: Engine>(
         Err(error) => error,
     };
     error.quoted().iter().for_each(|line| log.warn(line));
+    // runc leaves it at the quote, whose telling line is rarely the last one, and which a full disk
+    // has no room for.
+    let of_criu = error.criu_errno().is_some() || !error.quoted().is_empty();
+    if let Some(hint) = error.hint().filter(|_| of_criu) {
+        log.warn(hint);
+    }
     let written = if json {
         out.write_all(output::failure(&error).as_bytes())
     } else if matches!(error, Error::ArgumentCount { .. }) {

@@ -66,9 +66,7 @@ impl From<runtime::Error> for Failure {
 
 impl From<checkpoint::Error> for Failure {
     fn from(error: checkpoint::Error) -> Self {
-        let mut quoted = error.log().map(criu::log::quote).unwrap_or_default();
-        // A full disk has room for neither the image nor the line of the log that says so.
-        quoted.extend(error.hint().filter(|_| error.disk_is_full()));
+        let quoted = error.log().map(criu::log::quote).unwrap_or_default();
         Self {
             reason: error.reason(),
             hint: error.hint(),

@@ -48,9 +48,25 @@ struct Args {
     /// The result with every sample.
     #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
     json: PathBuf,
-    /// The plot.
-    #[arg(long, value_name = "FILE", default_value = "docs/bench.svg")]
-    svg: PathBuf,
+    /// The plot [default: docs/bench.svg for a whole run, target/bench.svg for a part of one].
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+/// Rounds that figures for readers need.
+const ENOUGH_ROUNDS: usize = 15;
+
+impl Args {
+    /// The plot that readers see is only replaced by one that shows everything.
+    fn plot(&self) -> PathBuf {
+        let whole = self.rows.is_empty() && self.rounds >= ENOUGH_ROUNDS;
+        let default = if whole {
+            "docs/bench.svg"
+        } else {
+            "target/bench.svg"
+        };
+        self.svg.clone().unwrap_or_else(|| PathBuf::from(default))
+    }
 }
 
 /// What the JSON file holds.
@@ -153,7 +169,7 @@ fn write_results(args: &Args, results: &[RowResult], versions: &str) -> Result<(
     );
     for (path, text) in [
         (&args.json, json),
-        (&args.svg, plot::render(results, &caption)),
+        (&args.plot(), plot::render(results, &caption)),
     ] {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|source| Error::File {

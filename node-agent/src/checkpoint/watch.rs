@@ -127,6 +127,7 @@ impl Watch<'_> {
         self.hold();
         if let Some(proof) = &self.proof {
             proof.check(images::Kind::Dump)?;
+            self.let_end();
         }
         self.observer.step(Step::Dumped);
         Ok(())
@@ -140,6 +141,14 @@ impl Watch<'_> {
             Ok(_) => self.seen.frozen |= !hold.paused,
             // CRIU holds them as well, as long as it lives.
             Err(error) => self.seen.warnings.push(super::repair::chain(&error)),
+        }
+    }
+
+    /// Opens the freezer for a container that CRIU is about to end: on cgroup v1 no frozen task dies,
+    /// and CRIU waits for them. That a thaw is owed stays so: a CRIU that fails freezes again.
+    fn let_end(&mut self) {
+        if let Some(Err(error)) = self.hold.map(|hold| hold.freezer.thaw()) {
+            self.seen.warnings.push(super::repair::chain(&error));
         }
     }
 

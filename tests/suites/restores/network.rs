@@ -229,9 +229,9 @@ fn a_half_open_connection_is_left_out(program: Program) {
     let _ = waits.output();
 }
 
-/// A receiver of datagrams that keeps the last one in a file: socket, file.
+/// A receiver of datagrams that keeps the last one in a file, never half of it: socket, file.
 const RECEIVER: &str = "use Socket; socket(my $s, PF_UNIX, SOCK_DGRAM, 0) or die; bind($s, sockaddr_un($ARGV[0])) or die; \
-    while (defined(recv($s, my $m, 512, 0))) { open(my $f, '>', $ARGV[1]); print $f $m; close $f }";
+    while (defined(recv($s, my $m, 512, 0))) { open(my $f, '>', \"$ARGV[1].new\"); print $f $m; close $f; rename(\"$ARGV[1].new\", $ARGV[1]) }";
 
 /// The peer is another process in the same network namespace, as in a pod: CRIU knows no other sockets. It is found
 /// again by the path that the peer itself used.

@@ -15,6 +15,7 @@ pub mod lock;
 mod plan;
 mod prepare;
 pub mod process;
+mod publish;
 pub mod remap;
 pub mod repair;
 mod report;

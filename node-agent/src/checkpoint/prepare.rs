@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     criu::{
-        Swrk,
+        Swrk, Version,
         abilities::Abilities,
         messages::{CriuFeatures, CriuReq},
     },
@@ -27,6 +27,11 @@ use crate::{
         processes,
     },
 };
+
+/// First CRIU with external network namespaces, then with external pid namespaces; runc asks for
+/// both even where the container has neither.
+const EXTERNAL_NETWORK_SINCE: u32 = 31_100;
+const EXTERNAL_PID_SINCE: u32 = 31_500;
 
 /// What runc keeps of the descriptors that were the container's stdio when it started.
 const DESCRIPTORS: &str = "descriptors.json";
@@ -47,6 +52,7 @@ impl Dump<'_> {
     /// # Errors
     /// Nothing has been touched then but the directories.
     pub(super) fn prepare(&mut self, swrk: &mut Swrk, journal: &Journal) -> Result<Ready, Error> {
+        external_namespaces_known(&self.version)?;
         let namespaces = std::mem::replace(&mut self.target.namespaces, Ok(Vec::new()));
         let external = namespaces.map_err(Error::External)?;
         let status_fd = self.require_features(swrk)?;
@@ -205,4 +211,13 @@ impl Dump<'_> {
             ends_container: self.ends_container(),
         })
     }
+}
+
+fn external_namespaces_known(version: &Version) -> Result<(), Error> {
+    for (kind, since) in [("net", EXTERNAL_NETWORK_SINCE), ("pid", EXTERNAL_PID_SINCE)] {
+        if version.number() < since {
+            return Err(Error::ExternalNamespaces { kind });
+        }
+    }
+    Ok(())
 }

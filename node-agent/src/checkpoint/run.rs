@@ -14,7 +14,6 @@ use super::{
     engine::Engine,
     guardian::Guardian,
     journal::Journal,
-    lock::Method,
     plan::{self, FreezeFacts},
     prepare::Ready,
     repair,
@@ -24,17 +23,12 @@ use super::{
 };
 use crate::{
     criu::{self, Cancel, Launch, Limits, Swrk, Version, messages::CriuReq},
-    images::{self, DumpStats, Folder},
+    images::{self, Folder},
     runtime::{Container, Flavour},
 };
 
 /// Oldest CRIU that runc works with at all.
 const OLDEST: u32 = 30_000;
-/// First CRIU with external network namespaces, then with external pid namespaces; runc asks for
-/// both even where the container has neither.
-const EXTERNAL_NETWORK_SINCE: u32 = 31_100;
-const EXTERNAL_PID_SINCE: u32 = 31_500;
-
 /// Less room than this on a disk is none: CRIU writes several pages at a time.
 const FULL_BELOW_BYTES: u64 = 64 << 10;
 
@@ -81,7 +75,6 @@ pub fn run(
     at_least(&version, OLDEST)?;
     let target = target?;
     let dirs = Dirs::prepare(request)?;
-    external_namespaces_known(&version)?;
     let dump = Dump {
         engine,
         container,
@@ -104,15 +97,6 @@ fn at_least(version: &Version, wanted: u32) -> Result<(), Error> {
     } else {
         Ok(())
     }
-}
-
-fn external_namespaces_known(version: &Version) -> Result<(), Error> {
-    for (kind, since) in [("net", EXTERNAL_NETWORK_SINCE), ("pid", EXTERNAL_PID_SINCE)] {
-        if version.number() < since {
-            return Err(Error::ExternalNamespaces { kind });
-        }
-    }
-    Ok(())
 }
 
 /// A dump with everything that it needs.
@@ -192,7 +176,7 @@ impl Dump<'_> {
         self.request.page_server.as_ref().is_some_and(plan::is_used)
     }
 
-    fn proof(&self, flush: bool) -> Proof {
+    pub(super) fn proof(&self, flush: bool) -> Proof {
         let pages = if self.request.options.lazy_pages {
             images::Pages::Lazy
         } else if self.uses_page_server() {
@@ -208,7 +192,7 @@ impl Dump<'_> {
         }
     }
 
-    fn durable(&self) -> bool {
+    pub(super) fn durable(&self) -> bool {
         match &self.request.image {
             Image::InPlace { durable, .. } => *durable,
             Image::Publish { .. } => true,
@@ -276,65 +260,6 @@ impl Dump<'_> {
         }
     }
 
-    /// After CRIU's success: what goes on has been let go by now.
-    fn publish(
-        &self,
-        seen: Seen,
-        responded: Instant,
-        lock: Option<Method>,
-        observer: &mut dyn Observer,
-    ) -> Result<Report, Error> {
-        observer.step(Step::Publishing);
-        let kind = match self.request.kind {
-            Kind::Dump => images::Kind::Dump,
-            Kind::PreDump => images::Kind::PreDump,
-        };
-        if !self.ends_container() {
-            self.proof(self.durable()).check(kind)?;
-        }
-        let pause = seen.pause();
-        let mut warnings = seen.warnings;
-        let stats = Folder::open(&self.dirs.work).and_then(|work| DumpStats::read(&work));
-        let stats = stats.unwrap_or_else(|error| {
-            warnings.push(repair::chain(&error));
-            None
-        });
-        let folder = Folder::open(&self.dirs.image).map_err(Error::Publish)?;
-        let size = images::measure(&folder).map_err(Error::Publish)?;
-        let digest = self.durable().then(|| images::digest(&folder)).transpose();
-        let digest = digest.map_err(Error::Publish)?;
-        let image_path = match &self.request.image {
-            Image::InPlace { dir, .. } => dir.clone(),
-            Image::Publish { dir } => {
-                images::name(&self.dirs.image, dir).map_err(Error::Publish)?;
-                dir.clone()
-            }
-        };
-        if let Some(pause) = pause {
-            observer.step(Step::Done(pause));
-        }
-        let work_path = match (&self.request.work_dir, &self.request.image) {
-            (Some(work), _) => work.clone(),
-            (None, _) => image_path.clone(),
-        };
-        Ok(Report {
-            image_path,
-            work_path,
-            size_bytes: size.bytes,
-            files: size.files,
-            digest,
-            pause_microseconds: pause
-                .filter(|_| self.request.kind == Kind::Dump)
-                .map(micros),
-            dump_microseconds: micros(responded - self.started),
-            publish_microseconds: micros(responded.elapsed()),
-            stats,
-            criu_version: self.version.to_string(),
-            network_lock: lock.map(|method| method.as_str().to_owned()),
-            warnings,
-        })
-    }
-
     fn discard_partial(&self) {
         if matches!(self.request.image, Image::Publish { .. }) {
             // It was made by this dump, and holds nothing but what this dump put there.
@@ -348,10 +273,6 @@ fn is_full(dir: &Path) -> bool {
     statvfs(dir).is_ok_and(|disk| {
         disk.blocks_available().saturating_mul(disk.fragment_size()) < FULL_BELOW_BYTES
     })
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Whether a directory holds an image that has its inventory, which CRIU writes last.

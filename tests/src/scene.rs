@@ -132,9 +132,15 @@ impl<'node> Scene<'node> {
 
     /// Fails unless both containers go on at once and nothing is left or lost in the node.
     pub fn must_be_unharmed(&self, what: &str) {
-        let since = Instant::now();
+        self.must_be_unharmed_within(AT_ONCE, what);
+    }
+
+    /// The same, for a network that was locked for a while: TCP waits longer before each new attempt, up to as long
+    /// again as the lock lasted.
+    pub fn must_be_unharmed_within(&self, time: Duration, what: &str) {
+        let until = Instant::now() + time;
         for container in [&self.target, &self.sibling] {
-            goes_on(container, since, what);
+            goes_on(container, until, what);
         }
         assert_eq!(self.target.status(), "running", "{what}");
         self.must_be_clean(what);
@@ -181,11 +187,11 @@ impl Drop for Scene<'_> {
 
 /// Fails unless a container's counter moves on from what it is now, in time.
 #[track_caller]
-pub fn goes_on(container: &Container<'_>, since: Instant, what: &str) {
+pub fn goes_on(container: &Container<'_>, until: Instant, what: &str) {
     let seen = container.counter();
     while container.counter() <= seen {
         assert!(
-            since.elapsed() < AT_ONCE,
+            Instant::now() < until,
             "{what}: {} stands still at {seen:?}; {}",
             container.id(),
             situation(container)

@@ -12,11 +12,17 @@ fn killed_everywhere(scene: &mut Scene<'_>, moments: &[&str], flags: &[&str]) {
             if *at == "network-unlock" && ending.is_empty() {
                 continue;
             }
+            // With the answer the container is let go to die: a CRIU that is killed right then is what docs/use.md says no
+            // repair can mend.
+            let connected = flags.contains(&"--tcp-established");
+            if *at == "post-dump" && connected && ending.is_empty() {
+                continue;
+            }
             let image = scene.fresh_image();
             let flags = [flags, ending, &["--image-path", &image]].concat();
             let what = format!("CRIU killed at {at} with {flags:?}");
             // Connections stand still by then, and only the answer makes sure that nobody uses them: see `Hold` in the engine.
-            let late = *at == "post-dump" && flags.contains(&"--tcp-established");
+            let late = *at == "post-dump" && connected;
             let act = if late { "kill-answered" } else { "kill-criu" };
             let gate = Gate::new(scene.node, at, act);
             let command = scene.target.checkpoint_command(Program::Ours, &flags);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rig::container::shape::COUNT;
-use rig::scene::{Does, goes_on};
+use rig::scene::{AT_ONCE, Does, goes_on};
 use rig::{Gate, Node, Program, Scene};
 
 #[test]
@@ -60,7 +60,7 @@ fn a_page_server_that_never_answers_is_given_up() {
     std::thread::sleep(Duration::from_secs(1));
     goes_on(
         &scene.target,
-        Instant::now(),
+        Instant::now() + AT_ONCE,
         "while the page server is silent",
     );
     let output = job.output();
@@ -102,7 +102,7 @@ fn a_container_that_ends_before_its_freeze_is_an_error_and_leaves_nothing() {
     assert!(output.stderr.contains("has ended"), "{output:#?}");
     goes_on(
         &scene.sibling,
-        Instant::now(),
+        Instant::now() + AT_ONCE,
         "beside a container that ended",
     );
     scene.must_be_clean("a container that ended");
@@ -132,7 +132,7 @@ fn a_container_that_is_killed_while_it_is_dumped_is_an_error_and_leaves_nothing(
     assert!(output.stderr.contains("level=error"), "{output:#?}");
     goes_on(
         &scene.sibling,
-        Instant::now(),
+        Instant::now() + AT_ONCE,
         "beside a container that died",
     );
     scene.must_be_clean("a container that died");

@@ -6,11 +6,8 @@
 
 use std::{
     collections::HashSet,
-    fs, io,
-    os::{
-        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-        unix::fs::MetadataExt as _,
-    },
+    fs,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::PathBuf,
 };
 
@@ -18,6 +15,8 @@ use nix::{
     errno::Errno,
     sys::socket::{getsockopt, setsockopt, sockopt::TcpRepair},
 };
+
+use crate::pidfd;
 
 /// A connection that could not be set going.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +36,7 @@ pub(super) fn set_going(pids: impl IntoIterator<Item = i32>) -> Result<(), Error
     let mut seen = HashSet::new();
     let mut outcome = Ok(());
     for pid in pids {
-        let Ok(process) = pidfd_open(pid) else {
+        let Ok(process) = pidfd::open(pid) else {
             continue;
         };
         let links = fs::read_dir(format!("/proc/{pid}/fd"))
@@ -53,7 +52,7 @@ pub(super) fn set_going(pids: impl IntoIterator<Item = i32>) -> Result<(), Error
                 .and_then(|name| name.to_str()?.parse().ok());
             let socket = number
                 .filter(|_| is_new)
-                .and_then(|number| pidfd_getfd(&process, number).ok());
+                .and_then(|number| pidfd::copy(&process, number).ok());
             if let Some(Err(source)) = socket.as_ref().map(end_repair) {
                 outcome = Err(Error { path, source });
             }
@@ -73,28 +72,6 @@ fn end_repair(socket: &OwnedFd) -> Result<(), Errno> {
     } else {
         Ok(())
     }
-}
-
-#[expect(unsafe_code, reason = "pidfd_open has no wrapper")]
-fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
-    // SAFETY: two integers; no memory of ours is touched.
-    own(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
-}
-
-#[expect(unsafe_code, reason = "pidfd_getfd has no wrapper")]
-fn pidfd_getfd(process: &OwnedFd, number: i32) -> io::Result<OwnedFd> {
-    // SAFETY: three integers; the first is a descriptor that is open for the whole call.
-    own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) })
-}
-
-#[expect(unsafe_code, reason = "the kernel returns a plain number")]
-fn own(result: libc::c_long) -> io::Result<OwnedFd> {
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let number = i32::try_from(result).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just returned this descriptor, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 #[cfg(test)]

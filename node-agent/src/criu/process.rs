@@ -20,11 +20,9 @@ use nix::{
     },
 };
 
-use super::{
-    error::Error,
-    launch::Launch,
-    transport::{pidfd_of, set_apart},
-};
+use crate::pidfd;
+
+use super::{error::Error, launch::Launch, transport::set_apart};
 
 /// How long a process that was told to end may take before it is killed, where nobody says.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -100,7 +98,7 @@ impl Process {
         })?;
         // From here on the child holds the only copy of its end: its death is the end of the file.
         drop(theirs);
-        let pidfd = match pidfd_of(&child) {
+        let pidfd = match pidfd::open(child.id().cast_signed()) {
             Ok(pidfd) => pidfd,
             Err(source) => {
                 reap_later(child);

@@ -1,27 +1,14 @@
-//! What a child goes through between fork and exec; the only unsafe code there is.
+//! What a child goes through between fork and exec; the client's only unsafe code.
 
 use std::{
-    os::{
-        fd::{FromRawFd as _, OwnedFd, RawFd},
-        unix::process::CommandExt as _,
-    },
-    process::{Child, Command},
+    os::{fd::RawFd, unix::process::CommandExt as _},
+    process::Command,
 };
 
 use nix::errno::Errno;
 
 /// The number of CRIU's end in CRIU, as runc has it.
 const CHILD_FD: RawFd = 3;
-
-/// A descriptor that stands for a child which has not been reaped.
-#[expect(unsafe_code, reason = "neither std nor nix opens a pidfd")]
-pub(super) fn pidfd_of(child: &Child) -> Result<OwnedFd, Errno> {
-    // SAFETY: the call takes two integers. The child is not reaped yet, so the pid is its own.
-    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) })?;
-    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel has just returned this descriptor, and nothing else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
 
 /// Has the child start in a session of its own (a terminal's Ctrl-C must not reach CRIU, which
 /// would die on it in the middle of a dump), with default signals, ahead of others, and with no descriptor beyond

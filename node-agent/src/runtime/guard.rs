@@ -2,14 +2,20 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
 
-use crate::runtime::{Container, cgroup, proc_stat};
+use crate::{
+    pidfd,
+    runtime::{Container, cgroup, proc_stat},
+};
 
 mod error;
 
@@ -199,28 +205,16 @@ fn read_stat(pid: i32) -> Result<proc_stat::Stat, Error> {
         .ok_or(Error::Ended { pid })
 }
 
-/// A pidfd is closed on exec by its nature.
-#[expect(unsafe_code, reason = "pidfd_open has no wrapper")]
 fn pidfd_open(pid: i32) -> Result<OwnedFd, Error> {
-    // SAFETY: pidfd_open takes two integers and touches no memory of ours.
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    if result < 0 {
-        let source = io::Error::last_os_error();
-        return Err(match source.raw_os_error() {
-            // EINVAL and ENOENT: the number is that of a thread, not of a process.
-            Some(libc::ESRCH | libc::EINVAL | libc::ENOENT) => Error::Ended { pid },
-            _ => Error::Process {
-                operation: "open",
-                pid,
-                source,
-            },
-        });
-    }
-    let Ok(fd) = i32::try_from(result) else {
-        return Err(Error::Ended { pid });
-    };
-    // SAFETY: the kernel has just returned this descriptor, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    pidfd::open(pid).map_err(|errno| match errno {
+        // EINVAL and ENOENT: the number is that of a thread, not of a process.
+        Errno::ESRCH | Errno::EINVAL | Errno::ENOENT => Error::Ended { pid },
+        _ => Error::Process {
+            operation: "open",
+            pid,
+            source: errno.into(),
+        },
+    })
 }
 
 fn compare_cgroup(container: &Container) -> Result<CgroupMatch, Error> {

@@ -3,6 +3,17 @@
 //! The crate holds data and pure helpers: no client, no runtime, no logging.
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
+pub mod condition;
+pub mod manifest;
+pub mod names;
+pub mod node;
+pub mod reason;
+
+pub use checkpoint::{ContainerCheckpoint, ContainerCheckpointSpec};
+pub use node::{CheckpointNode, CheckpointNodeSpec};
+pub use reason::Reason;
+
 /// API group of every Stillframe object.
 pub const GROUP: &str = "stillframe.dev";
 

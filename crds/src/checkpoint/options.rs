@@ -71,7 +71,7 @@ pub struct Options {
     pub file_locks: bool,
     /// Save files that are open and were deleted while another name of them is left.
     pub link_remap: bool,
-    /// Serve the memory on demand instead of writing it. The condition LazyPagesReady tells when
+    /// Serve the memory on demand instead of writing it. The condition `LazyPagesReady` tells when
     /// it can be fetched.
     pub lazy_pages: bool,
     /// Remove from the parent's image what this one holds anew. Runs once this image is complete.

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What became of a checkpoint. Before a node is assigned the operator writes it, afterwards that
-/// node's agent; once completionTime is set it is final, but for the condition ImageRemoved.
+/// node's agent; once completionTime is set it is final, but for the condition `ImageRemoved`.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerCheckpointStatus {
@@ -83,8 +83,8 @@ pub struct ContainerCheckpointStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub warnings: Vec<String>,
-    /// Where the checkpoint stands: Complete, Ready, Reconciling, Stalled, LazyPagesReady,
-    /// Restorable, ImageRemoved.
+    /// Where the checkpoint stands: Complete, Ready, Reconciling, Stalled, `LazyPagesReady`,
+    /// Restorable, `ImageRemoved`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),

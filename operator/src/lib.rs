@@ -1,0 +1,2 @@
+//! The controller of `ContainerCheckpoint`: observe, plan, apply, report.
+#![forbid(unsafe_code)]

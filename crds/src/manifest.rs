@@ -60,7 +60,9 @@ fn visit(schema: &mut JSONSchemaProps, change: &mut impl FnMut(&mut JSONSchemaPr
     match schema.items.as_mut() {
         Some(JSONSchemaPropsOrArray::Schema(item)) => visit(item, change),
         Some(JSONSchemaPropsOrArray::Schemas(items)) => {
-            items.iter_mut().for_each(|item| visit(item, change));
+            for item in items {
+                visit(item, change);
+            }
         }
         None => {}
     }

@@ -73,7 +73,12 @@ impl Cluster {
             cluster.register(first);
         });
         cluster.wait_until_ready(first);
-        cluster.kubectl(&["wait", "--for=create", "serviceaccount/default", "--timeout=60s"]);
+        cluster.kubectl(&[
+            "wait",
+            "--for=create",
+            "serviceaccount/default",
+            "--timeout=60s",
+        ]);
         cluster
     }
 
@@ -91,7 +96,10 @@ impl Cluster {
     pub fn add_node(&self) -> &str {
         let _one_at_a_time = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
         let index = self.workers().count();
-        assert!(index < MOST_NODES, "a cluster has at most {MOST_NODES} nodes");
+        assert!(
+            index < MOST_NODES,
+            "a cluster has at most {MOST_NODES} nodes"
+        );
         let worker = Worker::start(index);
         network::connect(self.node(0), &worker.node, index);
         for (other, index_of_other) in self.workers().zip(0..) {
@@ -117,7 +125,8 @@ impl Cluster {
             "{{apiVersion: v1, kind: Node, metadata: {{name: {name}, labels: {{kubernetes.io/hostname: {name}}}}}}}"
         ));
         let subject = format!("/O=system:nodes/CN=system:node:{name}");
-        let kubeconfig = control_plane::identity(self.node(0), &format!("kubelet-{name}"), &subject);
+        let kubeconfig =
+            control_plane::identity(self.node(0), &format!("kubelet-{name}"), &subject);
         let kubeconfig = worker.node.put("pki/kubelet.conf", kubeconfig);
         worker.start_kubelet(&kubeconfig);
     }
@@ -202,8 +211,13 @@ impl Cluster {
     pub fn try_apply(&self, manifests: &str) -> Output {
         let node = self.node(0);
         let file = node.put(&node.unique("manifest"), manifests);
-        let output =
-            self.try_kubectl(&["apply", "--server-side", "--force-conflicts", "--filename", &file]);
+        let output = self.try_kubectl(&[
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--filename",
+            &file,
+        ]);
         let _ = fs::remove_file(node.path(&file));
         output
     }
@@ -222,13 +236,21 @@ impl Cluster {
     /// As [`Cluster::wait`], in this namespace.
     pub fn wait_in(&self, namespace: &str, object: &str, condition: &str) {
         let condition = format!("--for={condition}");
-        let args = ["wait", "--namespace", namespace, object, &condition, "--timeout=60s"];
+        let args = [
+            "wait",
+            "--namespace",
+            namespace,
+            object,
+            &condition,
+            "--timeout=60s",
+        ];
         let output = self.kubectl_command(&args).timeout(STARTING).output();
         assert!(
             output.succeeded(),
             "{object} did not come to {condition}: {}\n{}",
             output.stderr,
-            self.try_kubectl(&["describe", "--namespace", namespace, object]).stdout
+            self.try_kubectl(&["describe", "--namespace", namespace, object])
+                .stdout
         );
     }
 
@@ -239,10 +261,17 @@ impl Cluster {
             .unwrap_or_else(|error| panic!("failed to read {}: {error}", folder.display()))
             .flatten()
             .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "yaml")
+            })
             .collect();
         files.sort();
-        assert!(!files.is_empty(), "{} holds no definition", folder.display());
+        assert!(
+            !files.is_empty(),
+            "{} holds no definition",
+            folder.display()
+        );
         for file in files {
             self.install_definition(&fs::read_to_string(&file).expect("a definition's file"));
         }
@@ -251,7 +280,10 @@ impl Cluster {
     /// Applies one resource definition and waits until it is served.
     pub fn install_definition(&self, definition: &str) {
         let applied = self.apply(definition);
-        for object in applied.lines().filter_map(|line| line.split_whitespace().next()) {
+        for object in applied
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+        {
             self.wait(object, "condition=Established");
         }
     }
@@ -292,7 +324,8 @@ impl Cluster {
 
     /// Starts the kubelet that was ended.
     pub fn start_kubelet(&self, node: &str) {
-        self.worker_called(node).start_kubelet("/run/rig/pki/kubelet.conf");
+        self.worker_called(node)
+            .start_kubelet("/run/rig/pki/kubelet.conf");
     }
 
     /// Makes a static pod on a node; its mirror is called `NAME-NODE`.

@@ -18,7 +18,12 @@ fn main() -> ExitCode {
         }
     };
     let started = Instant::now();
-    let say = |text: &str| eprintln!("cluster: {:>5.1} s  {text}", started.elapsed().as_secs_f32());
+    let say = |text: &str| {
+        eprintln!(
+            "cluster: {:>5.1} s  {text}",
+            started.elapsed().as_secs_f32()
+        )
+    };
     say("starting etcd, the API server, controllers, the scheduler, containerd and a kubelet");
     let cluster = Cluster::start();
     say("node-a is ready");
@@ -41,8 +46,15 @@ fn main() -> ExitCode {
     if let Ok(rig) = env::var("STILLFRAME_RIG") {
         println!("export PATH={rig}/bin:$PATH   # for kubectl");
     }
-    eprintln!("cluster: logs are in {}", cluster.node(0).path("logs").display());
-    eprintln!("cluster: pods can use the images {} and {}", rig::cluster::BUSYBOX, rig::cluster::WORKLOAD);
+    eprintln!(
+        "cluster: logs are in {}",
+        cluster.node(0).path("logs").display()
+    );
+    eprintln!(
+        "cluster: pods can use the images {} and {}",
+        rig::cluster::BUSYBOX,
+        rig::cluster::WORKLOAD
+    );
     eprintln!("cluster: Ctrl-C ends it, and everything in it");
     // A terminal's Ctrl-C ends this process, and with it the cluster; so does the end of a pipe.
     let mut rest = [0; 256];

@@ -98,7 +98,10 @@ struct ResponseStatus {
 
 impl From<Event> for AuditEntry {
     fn from(event: Event) -> Self {
-        let node = event.user.extra.get("authentication.kubernetes.io/node-name");
+        let node = event
+            .user
+            .extra
+            .get("authentication.kubernetes.io/node-name");
         Self {
             node: node.and_then(|names| names.first()).cloned(),
             id: event.audit_id,
@@ -131,7 +134,10 @@ pub(super) fn read(log: &Path, from: u64) -> Vec<AuditEntry> {
         .filter(|line| !line.is_empty())
         .map(|line| {
             let event: Event = serde_json::from_slice(line).unwrap_or_else(|error| {
-                panic!("the audit log holds a line that is none ({error}): {}", String::from_utf8_lossy(line))
+                panic!(
+                    "the audit log holds a line that is none ({error}): {}",
+                    String::from_utf8_lossy(line)
+                )
             });
             event.into()
         })

@@ -59,7 +59,10 @@ impl ControlPlane {
                 .args(["--log-level", "warn"])
                 .daemon("etcd"),
         );
-        node.put("audit-policy.yaml", rig_file("kubernetes/audit-policy.yaml"));
+        node.put(
+            "audit-policy.yaml",
+            rig_file("kubernetes/audit-policy.yaml"),
+        );
         node.put("identity", rig_file("kubernetes/identity"));
         let address = network::address(0);
         node.shell(&format!(
@@ -74,7 +77,9 @@ impl ControlPlane {
             node.command("kube-controller-manager")
                 .args(["--kubeconfig", ADMIN, "--leader-elect=false"])
                 .args(["--use-service-account-credentials", "--secure-port=0"])
-                .arg(format!("--service-account-private-key-file={IDENTITIES}/sa.key"))
+                .arg(format!(
+                    "--service-account-private-key-file={IDENTITIES}/sa.key"
+                ))
                 .arg(format!("--root-ca-file={IDENTITIES}/ca.crt"))
                 .daemon("kube-controller-manager"),
         );
@@ -141,9 +146,14 @@ impl ControlPlane {
 
     /// What the parts said last, for messages.
     pub(super) fn explain(&self) -> String {
-        [&self.etcd, &self.api_server, &self.controllers, &self.scheduler]
-            .into_iter()
-            .map(|slot| lock(slot).as_ref().map_or_else(String::new, last_lines))
-            .collect()
+        [
+            &self.etcd,
+            &self.api_server,
+            &self.controllers,
+            &self.scheduler,
+        ]
+        .into_iter()
+        .map(|slot| lock(slot).as_ref().map_or_else(String::new, last_lines))
+        .collect()
     }
 }

@@ -64,10 +64,7 @@ impl Drop for Forward {
 
 /// Copies what each side says to the other until both have said all.
 fn join(client: TcpStream, server: TcpStream) -> io::Result<()> {
-    for (mut from, mut to) in [
-        (client.try_clone()?, server.try_clone()?),
-        (server, client),
-    ] {
+    for (mut from, mut to) in [(client.try_clone()?, server.try_clone()?), (server, client)] {
         thread::spawn(move || {
             let _ = io::copy(&mut from, &mut to);
             let _ = to.shutdown(Shutdown::Write);

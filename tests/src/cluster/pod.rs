@@ -59,7 +59,15 @@ impl Pod<'_> {
     #[must_use]
     pub fn field(&self, path: &str) -> String {
         let output = format!("jsonpath={{{path}}}");
-        let args = ["get", "pod", "--namespace", &self.namespace, &self.name, "--output", &output];
+        let args = [
+            "get",
+            "pod",
+            "--namespace",
+            &self.namespace,
+            &self.name,
+            "--output",
+            &output,
+        ];
         self.cluster.kubectl(&args)
     }
 
@@ -87,7 +95,14 @@ impl Pod<'_> {
     /// What a container has printed so far.
     #[must_use]
     pub fn logs(&self, container: &str) -> String {
-        let args = ["logs", "--namespace", &self.namespace, &self.name, "--container", container];
+        let args = [
+            "logs",
+            "--namespace",
+            &self.namespace,
+            &self.name,
+            "--container",
+            container,
+        ];
         self.cluster.kubectl(&args)
     }
 
@@ -161,7 +176,9 @@ impl Pod<'_> {
              done"
         );
         self.cluster.workers().find_map(|worker| {
-            let found = worker.node.run(&["bash", "-c", &script, "running", &filter]);
+            let found = worker
+                .node
+                .run(&["bash", "-c", &script, "running", &filter]);
             let line = found.stdout.lines().next()?.to_owned();
             let (id, pid) = line.split_once(' ')?;
             Some((id.to_owned(), pid.parse().ok()?, worker.name.clone()))

@@ -89,7 +89,14 @@ impl Cluster {
     /// A token of a service account of the namespace [`SYSTEM`], bound to this node if one is given.
     #[must_use]
     pub fn token(&self, account: &str, node: Option<&str>) -> String {
-        let mut args = vec!["create", "token", account, "--namespace", SYSTEM, "--duration=24h"];
+        let mut args = vec![
+            "create",
+            "token",
+            account,
+            "--namespace",
+            SYSTEM,
+            "--duration=24h",
+        ];
         if let Some(node) = node {
             args.extend(["--bound-object-kind=Node", "--bound-object-name", node]);
         }

@@ -29,9 +29,7 @@ pub(super) struct Worker {
 
 /// Reads a file beside the rig's scripts.
 pub(super) fn rig_file(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("rig")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("rig").join(name);
     fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()))
 }
@@ -59,7 +57,10 @@ impl Worker {
         .ok();
         let worker = Self {
             node,
-            name: format!("node-{}", char::from(b'a' + u8::try_from(index).unwrap_or(25))),
+            name: format!(
+                "node-{}",
+                char::from(b'a' + u8::try_from(index).unwrap_or(25))
+            ),
             index,
             containerd: Mutex::new(None),
             kubelet: Mutex::new(None),

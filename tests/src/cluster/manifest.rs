@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::worker::{BUSYBOX, WORKLOAD};
 
-/// A pod's manifest. Its containers use local images and end at once when they are told to.
+/// A pod's manifest. Its containers use local images and have a second to end when they are told to.
 #[derive(Clone, Debug)]
 pub struct Manifest(Value);
 
@@ -28,7 +28,8 @@ impl Manifest {
             "spec": {
                 "automountServiceAccountToken": false,
                 "enableServiceLinks": false,
-                "terminationGracePeriodSeconds": 0,
+                // Not 0: then the API server forgets the pod while it still runs.
+                "terminationGracePeriodSeconds": 1,
                 "containers": [],
             },
         }))
@@ -44,7 +45,7 @@ impl Manifest {
     #[must_use]
     pub fn counting(self, container: &str) -> Self {
         let script = format!(
-            "mkfifo /pause; exec 3<>/pause; n=0; \
+            "trap 'exit 0' TERM; mkfifo /pause; exec 3<>/pause; n=0; \
              while :; do n=$((n+1)); echo $n >{}; read -t 0.02 -u 3 x; done",
             Self::counter(container)
         );

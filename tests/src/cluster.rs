@@ -201,7 +201,6 @@ impl Cluster {
     }
 
     /// Runs a `kubectl` that must succeed, and returns what it prints.
-    #[expect(clippy::must_use_candidate, reason = "often called for its effect")]
     pub fn kubectl(&self, args: &[&str]) -> String {
         self.try_kubectl(args).ok().stdout
     }
@@ -223,7 +222,6 @@ impl Cluster {
     }
 
     /// Applies manifests that must be accepted.
-    #[expect(clippy::must_use_candidate, reason = "often called for its effect")]
     pub fn apply(&self, manifests: &str) -> String {
         self.try_apply(manifests).ok().stdout
     }

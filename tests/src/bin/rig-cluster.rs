@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         eprintln!(
             "cluster: {:>5.1} s  {text}",
             started.elapsed().as_secs_f32()
-        )
+        );
     };
     say("starting etcd, the API server, controllers, the scheduler, containerd and a kubelet");
     let cluster = Cluster::start();

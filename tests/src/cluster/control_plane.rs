@@ -77,6 +77,8 @@ impl ControlPlane {
             node.command("kube-controller-manager")
                 .args(["--kubeconfig", ADMIN, "--leader-elect=false"])
                 .args(["--use-service-account-credentials", "--secure-port=0"])
+                // With its usual patience it takes seconds more until pods can be made.
+                .args(["--kube-api-qps", "1000", "--kube-api-burst", "1000"])
                 .arg(format!(
                     "--service-account-private-key-file={IDENTITIES}/sa.key"
                 ))

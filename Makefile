@@ -1,6 +1,6 @@
 # Thin: every recipe is one line; what is longer is in tests/rig.
 .DEFAULT_GOAL := help
-.PHONY: help generate build demo test test-inner bench shell lint fmt deny clean cache-clean
+.PHONY: help build generate demo cluster test test-inner bench shell lint fmt deny clean cache-clean
 
 help:        ## this list
 	@grep -hE '^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/: +## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ bench:       ## measure our checkpoint against runc's, in a table, target/bench.
 
 shell:       ## a shell in a fresh node, with our command and a container to try it on
 	@tests/rig/shell
+
+cluster:     ## a Kubernetes cluster with our programs in it, until Ctrl-C (ARGS=2: two nodes; needs root)
+	@tests/rig/cluster $(ARGS)
 
 generate:    ## write what is generated and committed: the custom resource definitions
 	cargo run --quiet --package stillframe-crds -- crds/yaml

@@ -9,7 +9,8 @@ RIG_CRIU_AT_LEAST=4.2
 RIG_PACKAGES=(
     criu libcriu2 crun busybox-static libseccomp2   # what is tested, and what it needs
     iproute2 iptables nftables kmod        # network namespaces, and CRIU's two lock methods
-    procps psmisc jq strace                # for the tests, and for people who look around
+    procps psmisc jq strace curl           # for the tests, and for people who look around
+    etcd-server containernetworking-plugins openssl   # a cluster's store, its pods' network and its certificates
 )
 
 RIG_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -11,6 +11,7 @@
     reason = "the harness is test code: what goes wrong in it ends the test that called it, with an explanation"
 )]
 
+pub mod cluster;
 pub mod compare;
 pub mod container;
 pub mod gate;
@@ -22,6 +23,7 @@ pub mod scene;
 pub mod traces;
 pub mod wire;
 
+pub use cluster::Cluster;
 pub use container::{Container, Shape};
 pub use gate::Gate;
 pub use node::{Node, Output};

@@ -1,9 +1,10 @@
 //! A node: started through `tests/rig/enter`, ended with this process, however that ends.
 
+pub mod daemon;
 pub mod job;
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
+pub use daemon::Daemon;
 pub use job::{Invocation, Job, Output};
 
 /// How long a command may take unless it says otherwise.
@@ -154,6 +156,19 @@ impl Node {
             .and_then(Path::file_name)
             .expect("a run's folder has a name");
         folder.to_string_lossy().into_owned()
+    }
+
+    /// The node's network namespace. Whoever holds this keeps the namespace, but nothing that runs in it.
+    #[must_use]
+    pub fn network(&self) -> File {
+        let name = self.run(&["readlink", "/proc/self/ns/net"]).ok().stdout;
+        let processes = fs::read_dir("/proc").expect("proc is mounted");
+        processes
+            .flatten()
+            .map(|process| process.path().join("ns/net"))
+            .filter(|path| fs::read_link(path).is_ok_and(|link| link.as_os_str() == name.trim()))
+            .find_map(|path| File::open(path).ok())
+            .expect("the node's first process is in its network namespace")
     }
 
     /// A name that no other part of this node has, for a container or a file.

@@ -119,6 +119,12 @@ impl<'node> Invocation<'node> {
         self
     }
 
+    /// The node that it is to be started in.
+    #[must_use]
+    pub fn node(&self) -> &'node Node {
+        self.node
+    }
+
     /// The program and its arguments.
     #[must_use]
     pub fn words(&self) -> &[String] {
@@ -200,15 +206,12 @@ pub struct Job<'node> {
 impl Job<'_> {
     /// Sends a signal to the command's process, and with `group` to all of its process group.
     pub fn kill(&self, signal: Signal, group: bool) {
-        let request = Request::Kill {
-            job: self.name,
-            signal: signal as i32,
-            group,
-        };
-        self.node.send(
-            &serde_json::to_vec(&request).expect("a request is JSON"),
-            &[],
-        );
+        self.node.kill(self.name, signal, group);
+    }
+
+    /// Lets go of it: its name, and where its exit status will come from.
+    pub(super) fn into_parts(self) -> (u64, File) {
+        (self.name, self.status)
     }
 
     /// Waits for its end; when its time is up its process group is killed.

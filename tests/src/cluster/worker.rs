@@ -1,0 +1,151 @@
+//! One node of the cluster: a rig node with containerd and a kubelet in it.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::network;
+use crate::node::{Daemon, Node, PATIENCE};
+
+/// The image of most pods: busybox.
+pub const BUSYBOX: &str = "docker.io/local/busybox:1";
+
+/// The image with the program `workload` in its `/bin`, beside busybox.
+pub const WORKLOAD: &str = "docker.io/local/workload:1";
+
+/// Where kubelets look for static pods.
+const STATIC_PODS: &str = "/etc/kubernetes/manifests";
+
+/// A rig node that is a node of the cluster too.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) node: Node,
+    pub(super) name: String,
+    index: usize,
+    containerd: Mutex<Option<Daemon>>,
+    kubelet: Mutex<Option<Daemon>>,
+}
+
+/// Reads a file beside the rig's scripts.
+pub(super) fn rig_file(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("rig").join(name);
+    fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()))
+}
+
+pub(super) fn lock(slot: &Mutex<Option<Daemon>>) -> MutexGuard<'_, Option<Daemon>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Worker {
+    /// Starts a rig node with containerd, which is still busy starting when this returns.
+    pub(super) fn start(index: usize) -> Self {
+        let node = Node::start();
+        node.put("containerd.toml", rig_file("kubernetes/containerd.toml"));
+        node.put("kubelet.yaml", rig_file("kubernetes/kubelet.yaml"));
+        let subnet = network::pod_subnet(index);
+        let pods = rig_file("kubernetes/cni.conflist").replace("POD_SUBNET", &subnet);
+        node.put("cni.conflist", pods);
+        // The kubelet's folder is on disk as on a real node, and its mounts are not to appear a second time in /run/rig.
+        node.shell(&format!(
+            "mkdir -p {STATIC_PODS} /etc/cni/net.d /run/rig/kubelet /var/lib/kubelet
+             cp /run/rig/cni.conflist /etc/cni/net.d/10-pods.conflist
+             mount --bind /run/rig/kubelet /var/lib/kubelet
+             mount --make-private /var/lib/kubelet; mount --make-shared /var/lib/kubelet"
+        ))
+        .ok();
+        let worker = Self {
+            node,
+            name: format!(
+                "node-{}",
+                char::from(b'a' + u8::try_from(index).unwrap_or(25))
+            ),
+            index,
+            containerd: Mutex::new(None),
+            kubelet: Mutex::new(None),
+        };
+        *lock(&worker.containerd) = Some(
+            worker
+                .node
+                .command("containerd")
+                .args(["--config", "/run/rig/containerd.toml"])
+                .daemon("containerd"),
+        );
+        worker
+    }
+
+    /// The node's address in the cluster.
+    pub(super) fn address(&self) -> String {
+        network::address(self.index)
+    }
+
+    /// Makes the images of pods and gives them to containerd, once that answers.
+    pub(super) fn import_images(&self) {
+        let script = self.node.put("make-image", rig_file("image"));
+        let workload = self.node.install("workload");
+        let import = format!(
+            "bash {script} /run/rig; bash {script} /run/rig {workload}
+             until ctr version >/dev/null 2>&1; do sleep 0.05; done
+             for image in busybox workload; do ctr -n k8s.io images import /run/rig/$image.tar; rm /run/rig/$image.tar; done"
+        );
+        self.node.shell(&import).ok();
+    }
+
+    /// Starts the kubelet, with the kubeconfig that is at this path in the node.
+    pub(super) fn start_kubelet(&self, kubeconfig: &str) {
+        let mut slot = lock(&self.kubelet);
+        assert!(slot.is_none(), "the kubelet of {} runs already", self.name);
+        let kubelet = self
+            .node
+            .command("kubelet")
+            .args(["--config", "/run/rig/kubelet.yaml"])
+            .args(["--kubeconfig", kubeconfig])
+            .args(["--hostname-override", &self.name])
+            .args(["--node-ip", &self.address()])
+            .daemon("kubelet");
+        *slot = Some(kubelet);
+    }
+
+    /// Ends the kubelet at once; containers go on.
+    pub(super) fn stop_kubelet(&self) {
+        let kubelet = lock(&self.kubelet).take();
+        kubelet
+            .unwrap_or_else(|| panic!("the kubelet of {} does not run", self.name))
+            .end(&self.node);
+    }
+
+    /// Makes a static pod of this manifest; `name` is its file's.
+    pub(super) fn put_static_pod(&self, name: &str, manifest: &str) {
+        let file = self.node.put(&format!("{name}.yaml"), manifest);
+        self.node
+            .run(&["mv", &file, &format!("{STATIC_PODS}/{name}.yaml")])
+            .ok();
+    }
+
+    /// Takes a static pod's manifest away.
+    pub(super) fn remove_static_pod(&self, name: &str) {
+        self.node
+            .run(&["rm", &format!("{STATIC_PODS}/{name}.yaml")])
+            .ok();
+    }
+
+    /// What the parts of this node said last, for messages.
+    pub(super) fn explain(&self) -> String {
+        [&self.containerd, &self.kubelet]
+            .into_iter()
+            .map(|slot| lock(slot).as_ref().map_or_else(String::new, last_lines))
+            .collect()
+    }
+}
+
+/// The end of a daemon's log, for messages.
+pub(super) fn last_lines(daemon: &Daemon) -> String {
+    let log = daemon.log();
+    let lines: Vec<&str> = log.lines().rev().take(8).collect();
+    let lines: Vec<&str> = lines.into_iter().rev().collect();
+    format!("--- {}\n{}\n", daemon.name(), lines.join("\n"))
+}
+
+/// How long a part of the cluster may take to be ready: many times what it takes, since the machine may be busy.
+pub(super) const STARTING: Duration = PATIENCE.saturating_mul(2);

@@ -84,14 +84,12 @@ pub use status::{
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{"rule": "self.rootfs == oldSelf.rootfs && self.timeoutSeconds == oldSelf.timeoutSeconds", "message": "the spec is immutable but for ttlSecondsAfterFinished and deletionPolicy: create another ContainerCheckpoint instead"}]))]
+#[schemars(extend("x-kubernetes-validations" = [{"rule": "self.source == oldSelf.source && self.options == oldSelf.options && self.rootfs == oldSelf.rootfs && self.timeoutSeconds == oldSelf.timeoutSeconds", "message": "the spec is immutable but for ttlSecondsAfterFinished and deletionPolicy: create another ContainerCheckpoint instead"}]))]
 pub struct ContainerCheckpointSpec {
     /// The container to checkpoint.
-    #[schemars(extend("x-kubernetes-validations" = [{"rule": "self == oldSelf", "message": "the source is immutable: create another ContainerCheckpoint instead"}]))]
     pub source: Source,
     /// The options of `runc checkpoint` under their own names, and some beyond. None is needed.
     #[serde(default)]
-    #[schemars(extend("x-kubernetes-validations" = [{"rule": "self == oldSelf", "message": "the options are immutable: create another ContainerCheckpoint instead"}]))]
     pub options: Options,
     /// Whether the container's changed files are kept as well.
     #[serde(default)]

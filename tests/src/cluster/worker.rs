@@ -11,6 +11,9 @@ use crate::node::{Daemon, Node, PATIENCE};
 /// The image of most pods: busybox.
 pub const BUSYBOX: &str = "docker.io/local/busybox:1";
 
+/// The name under which the examples find the same image, here as on any other cluster.
+const PUBLIC_BUSYBOX: &str = "docker.io/library/busybox:1";
+
 /// The image with the program `workload` in its `/bin`, beside busybox.
 pub const WORKLOAD: &str = "docker.io/local/workload:1";
 
@@ -87,7 +90,8 @@ impl Worker {
         let import = format!(
             "bash {script} /run/rig; bash {script} /run/rig {workload}
              until ctr version >/dev/null 2>&1; do sleep 0.05; done
-             for image in busybox workload; do ctr -n k8s.io images import /run/rig/$image.tar; rm /run/rig/$image.tar; done"
+             for image in busybox workload; do ctr -n k8s.io images import /run/rig/$image.tar; rm /run/rig/$image.tar; done
+             ctr -n k8s.io images tag {BUSYBOX} {PUBLIC_BUSYBOX}"
         );
         self.node.shell(&import).ok();
     }

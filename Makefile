@@ -8,7 +8,7 @@ help:        ## this list
 build:       ## build every program
 	@tests/rig/build
 
-demo:        ## checkpoint a real container and bring it back (first time: 5 to 10 minutes; needs root)
+demo:        ## checkpoint a real container and bring it back (first time: 15 to 20 minutes; needs root)
 	@tests/rig/demo
 
 test:        ## run every test, those on a real node included (about 10 minutes; needs root)

@@ -1,12 +1,17 @@
-//! `make cluster`: brings a cluster up for people, says how to use it, and stays until its input ends or it is interrupted.
+//! `make cluster`: brings a cluster up for people, says how to use it, and stays until it is interrupted.
 
 use std::env;
-use std::io::{self, Read as _};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use rig::Cluster;
-use rig::cluster::Options;
+use rig::cluster::{Options, Running};
+
+/// How long a program has to show that it does not end at once.
+const FIRST_STEPS: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let nodes = match env::args().nth(1).map(|nodes| nodes.parse::<usize>()) {
@@ -17,6 +22,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Err(error) = set_pdeathsig(Signal::SIGTERM) {
+        eprintln!("cluster: failed to ask for the end with tests/rig/cluster: {error}");
+        return ExitCode::FAILURE;
+    }
     let started = Instant::now();
     let say = |text: &str| {
         eprintln!(
@@ -36,12 +45,27 @@ fn main() -> ExitCode {
     cluster.install_crds();
     say("starting the operator and an agent on each node");
     let options = Options::default();
-    let _operator = cluster.start_operator(&options);
-    let _agents: Vec<_> = (0..nodes)
-        .map(|node| cluster.start_agent(cluster.node_name(node), &options))
-        .collect();
-    let kubeconfig = cluster.kubeconfig_on_the_machine();
+    let operator = cluster.start_operator(&options);
+    let agents = (0..nodes).map(|node| cluster.start_agent(cluster.node_name(node), &options));
+    let mut programs: Vec<Running<'_>> = std::iter::once(operator).chain(agents).collect();
+    for program in &mut programs {
+        if let Some(status) = program.wait(FIRST_STEPS) {
+            say(&format!(
+                "a program of ours ended with status {status}:\n{}",
+                program.log().trim_end()
+            ));
+        }
+    }
     say("everything is up. In another terminal:");
+    tell_how_to_use(&cluster);
+    // A signal ends this process, and with it the cluster.
+    loop {
+        thread::park();
+    }
+}
+
+fn tell_how_to_use(cluster: &Cluster) {
+    let kubeconfig = cluster.kubeconfig_on_the_machine();
     println!("export KUBECONFIG={}", kubeconfig.display());
     if let Ok(rig) = env::var("STILLFRAME_RIG") {
         println!("export PATH={rig}/bin:$PATH   # for kubectl");
@@ -56,8 +80,4 @@ fn main() -> ExitCode {
         rig::cluster::WORKLOAD
     );
     eprintln!("cluster: Ctrl-C ends it, and everything in it");
-    // A terminal's Ctrl-C ends this process, and with it the cluster; so does the end of a pipe.
-    let mut rest = [0; 256];
-    while io::stdin().read(&mut rest).is_ok_and(|length| length > 0) {}
-    ExitCode::SUCCESS
 }

@@ -20,6 +20,9 @@ pub const WORKLOAD: &str = "docker.io/local/workload:1";
 /// Where kubelets look for static pods.
 const STATIC_PODS: &str = "/etc/kubernetes/manifests";
 
+/// A line of shell that ends when containerd answers.
+const WAIT_FOR_CONTAINERD: &str = "until ctr version >/dev/null 2>&1; do sleep 0.05; done";
+
 /// A rig node that is a node of the cluster too.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -89,7 +92,7 @@ impl Worker {
         let workload = self.node.install("workload");
         let import = format!(
             "bash {script} /run/rig; bash {script} /run/rig {workload}
-             until ctr version >/dev/null 2>&1; do sleep 0.05; done
+             {WAIT_FOR_CONTAINERD}
              for image in busybox workload; do ctr -n k8s.io images import /run/rig/$image.tar; rm /run/rig/$image.tar; done
              ctr -n k8s.io images tag {BUSYBOX} {PUBLIC_BUSYBOX}"
         );
@@ -100,6 +103,8 @@ impl Worker {
     pub(super) fn start_kubelet(&self, kubeconfig: &str) {
         let mut slot = lock(&self.kubelet);
         assert!(slot.is_none(), "the kubelet of {} runs already", self.name);
+        // A kubelet that finds no runtime ends.
+        self.node.shell(WAIT_FOR_CONTAINERD).ok();
         let kubelet = self
             .node
             .command("kubelet")

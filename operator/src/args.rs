@@ -1,0 +1,126 @@
+//! The operator's command line; every flag can be set in the environment as well.
+
+use std::{net::SocketAddr, str::FromStr};
+
+use clap::{Parser, ValueEnum};
+
+/// Gives every `ContainerCheckpoint` to the agent of its pod's node, bounds it, and cleans up
+/// after it. The API server is found as kubectl finds it: in the cluster, or by KUBECONFIG.
+#[derive(Debug, Clone, Parser, PartialEq, Eq)]
+#[command(name = "stillframe-operator", version)]
+pub struct Args {
+    /// The namespace that Stillframe runs in: the leader's Lease is kept there.
+    #[arg(
+        long,
+        env = "STILLFRAME_NAMESPACE",
+        default_value = "stillframe-system"
+    )]
+    pub namespace: String,
+    /// Where /livez and /readyz are served, or off.
+    #[arg(
+        long,
+        env = "STILLFRAME_HEALTH_ADDRESS",
+        default_value = "0.0.0.0:8081"
+    )]
+    pub health_address: Listen,
+    /// Where /metrics is served, or off.
+    #[arg(
+        long,
+        env = "STILLFRAME_METRICS_ADDRESS",
+        default_value = "0.0.0.0:8080"
+    )]
+    pub metrics_address: Listen,
+    /// Work only while this instance holds the leader's Lease, so that several can run.
+    #[arg(
+        long,
+        env = "STILLFRAME_LEADER_ELECT",
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set
+    )]
+    pub leader_elect: bool,
+    /// How log lines are written.
+    #[arg(long, env = "STILLFRAME_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// Which log lines are written, as tracing's filters are written.
+    #[arg(long, env = "STILLFRAME_LOG_FILTER", default_value = "info")]
+    pub log_filter: String,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Where something is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// Nowhere.
+    Off,
+    /// At that address.
+    At(SocketAddr),
+}
+
+/// A text that is neither an address with a port nor off.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid address {0:?}: use ADDRESS:PORT, or off")]
+pub struct InvalidListen(String);
+
+impl FromStr for Listen {
+    type Err = InvalidListen;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => text
+                .parse()
+                .map(Self::At)
+                .map_err(|_| InvalidListen(text.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_documentation() {
+        let Args {
+            namespace,
+            health_address,
+            metrics_address,
+            leader_elect,
+            log_format,
+            log_filter,
+        } = Args::parse_from(["stillframe-operator"]);
+        assert_eq!(namespace, "stillframe-system");
+        assert_eq!(health_address, "0.0.0.0:8081".parse().unwrap());
+        assert_eq!(metrics_address, "0.0.0.0:8080".parse().unwrap());
+        assert!(leader_elect);
+        assert_eq!(log_format, LogFormat::Text);
+        assert_eq!(log_filter, "info");
+    }
+
+    #[test]
+    fn leader_election_can_be_switched_off_and_servers_too() {
+        let line = ["x", "--leader-elect=false", "--metrics-address", "off"];
+        let args = Args::parse_from(line);
+        assert!(!args.leader_elect);
+        assert_eq!(args.metrics_address, Listen::Off);
+        assert!(Args::parse_from(["x", "--leader-elect"]).leader_elect);
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_refused_by_name() {
+        let line = ["x", "--health-address", "localhost"];
+        let error = Args::try_parse_from(line).unwrap_err().to_string();
+        assert!(error.contains("use ADDRESS:PORT, or off"), "{error}");
+    }
+}

@@ -1,0 +1,131 @@
+//! Where a checkpoint stands between its creation and its end, and what has to be looked at there.
+
+use jiff::{SignedDuration, Timestamp};
+use stillframe_crds::{ContainerCheckpoint, Reason, condition, names};
+
+use super::{Plan, report, verdict::Refusal};
+
+/// How long after a request's deadline its agent may still report the end before it is given up.
+const AGENT_GRACE: SignedDuration = SignedDuration::from_secs(30);
+
+/// The longest name of an object (RFC 1123 subdomain).
+const NAME_LIMIT: usize = 253;
+
+/// Where a checkpoint stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage<'a> {
+    /// Nothing is left to do.
+    Done,
+    /// New: nothing keeps it from vanishing while its image stays.
+    Unheld,
+    /// To be given to an agent.
+    Unassigned,
+    /// Its agent has it.
+    Assigned { node: &'a str },
+    /// It has ended, and is to be deleted then.
+    Expiring { at: Timestamp },
+    /// Deleted, and its agent has to remove the image.
+    Removing { node: &'a str },
+    /// Deleted, and nothing is left of it.
+    Released,
+}
+
+/// What has to be looked at before [`plan`](super::plan) can decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look<'a> {
+    /// Nothing.
+    Nothing,
+    /// Whether the node of that name exists.
+    Node(&'a str),
+    /// The pod, its node's agent, the parent.
+    Source,
+}
+
+pub(super) fn stage(checkpoint: &ContainerCheckpoint) -> Stage<'_> {
+    let finalizers = checkpoint.metadata.finalizers.as_deref();
+    let held = finalizers.is_some_and(|all| all.iter().any(|one| one == names::FINALIZER));
+    let status = checkpoint.status.as_ref();
+    let node = status
+        .and_then(|status| status.node_name.as_deref())
+        .filter(|node| !node.is_empty());
+    let removed = status.is_some_and(|s| condition::holds(&s.conditions, condition::IMAGE_REMOVED));
+    if checkpoint.is_deleted() {
+        return match node {
+            _ if !held => Stage::Done,
+            Some(node) if !removed => Stage::Removing { node },
+            _ => Stage::Released,
+        };
+    }
+    if let Some(completed) = status.and_then(|status| status.completion_time.as_ref()) {
+        return match checkpoint.spec.ttl_seconds_after_finished {
+            Some(ttl) => Stage::Expiring {
+                at: after(completed.0, SignedDuration::from_secs(ttl.into())),
+            },
+            None => Stage::Done,
+        };
+    }
+    match node {
+        _ if !held => Stage::Unheld,
+        Some(node) => Stage::Assigned { node },
+        None => Stage::Unassigned,
+    }
+}
+
+/// What has to be looked at to decide about `checkpoint`.
+#[must_use]
+pub fn look(checkpoint: &ContainerCheckpoint) -> Look<'_> {
+    match stage(checkpoint) {
+        Stage::Unassigned => Look::Source,
+        Stage::Assigned { node } | Stage::Removing { node } => Look::Node(node),
+        Stage::Done | Stage::Unheld | Stage::Expiring { .. } | Stage::Released => Look::Nothing,
+    }
+}
+
+/// When a request that is not assigned has to fail.
+pub(super) fn deadline(checkpoint: &ContainerCheckpoint, now: Timestamp) -> Timestamp {
+    let created = checkpoint.metadata.creation_timestamp.as_ref();
+    let timeout = SignedDuration::from_secs(checkpoint.spec.timeout_seconds.into());
+    after(created.map_or(now, |time| time.0), timeout)
+}
+
+/// Bounds a request that its agent has.
+pub(super) fn watch(
+    checkpoint: &ContainerCheckpoint,
+    node: &str,
+    exists: bool,
+    now: Timestamp,
+) -> Plan {
+    let failed = |reason, message| report::failed(checkpoint, Refusal { reason, message }, now);
+    if !exists {
+        let message = format!("node {node} no longer exists");
+        return failed(Reason::NodeGone, message);
+    }
+    let patience = after(deadline(checkpoint, now), AGENT_GRACE);
+    if patience > now {
+        return Plan::at(patience);
+    }
+    let message = format!(
+        "the agent on node {node} has not reported an end within timeoutSeconds ({}) and {} more",
+        checkpoint.spec.timeout_seconds,
+        AGENT_GRACE.as_secs()
+    );
+    failed(Reason::AgentNotResponding, message)
+}
+
+/// Whether an object can have that name, and a request's path take it. What users and other
+/// writers of a status give as a name goes through here before it is put into a path.
+#[must_use]
+pub fn names_an_object(name: &str) -> bool {
+    let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    name.len() <= NAME_LIMIT
+        && name.split('.').all(|part| {
+            let (first, last) = (part.as_bytes().first(), part.as_bytes().last());
+            part.bytes().all(allowed)
+                && first.is_some_and(|c| *c != b'-')
+                && last.is_some_and(|c| *c != b'-')
+        })
+}
+
+fn after(time: Timestamp, span: SignedDuration) -> Timestamp {
+    time.checked_add(span).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,63 @@
+//! Writes the decisions down as the status that tells them.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use stillframe_crds::{
+    ContainerCheckpoint, Reason,
+    checkpoint::{ContainerCheckpointStatus, Failure},
+    condition,
+};
+
+use super::{Act, Notice, Plan, verdict::Refusal};
+
+/// The longest message of a failure that the schema takes.
+const FAILURE_MESSAGE_LIMIT: usize = 2048;
+
+/// The object's status with the generation that this decision is about.
+fn draft(checkpoint: &ContainerCheckpoint) -> ContainerCheckpointStatus {
+    let mut status = checkpoint.status.clone().unwrap_or_default();
+    status.observed_generation = checkpoint.metadata.generation.unwrap_or_default();
+    status
+}
+
+/// A failure, which is final.
+pub(super) fn failed(checkpoint: &ContainerCheckpoint, why: Refusal, now: Timestamp) -> Plan {
+    let Refusal { reason, message } = why;
+    let mut status = draft(checkpoint);
+    let generation = checkpoint.metadata.generation;
+    condition::ended(
+        &mut status.conditions,
+        false,
+        reason,
+        &message,
+        generation,
+        now,
+    );
+    status.completion_time = Some(Time(now));
+    status.failure = Some(Failure {
+        reason: reason.as_str().to_owned(),
+        message: condition::cut(&message, FAILURE_MESSAGE_LIMIT).to_owned(),
+        hint: reason.hint().map(str::to_owned),
+        ..Failure::default()
+    });
+    let note = message;
+    Plan {
+        notice: Some(Notice { reason, note }),
+        ..Plan::only(Act::Fail(reason, Box::new(status)))
+    }
+}
+
+/// A status that tells what somebody works on or waits for; `fill` adds what is known.
+pub(super) fn working(
+    checkpoint: &ContainerCheckpoint,
+    reason: Reason,
+    message: &str,
+    now: Timestamp,
+    fill: impl FnOnce(&mut ContainerCheckpointStatus),
+) -> Box<ContainerCheckpointStatus> {
+    let mut status = draft(checkpoint);
+    let generation = checkpoint.metadata.generation;
+    condition::working(&mut status.conditions, reason, message, generation, now);
+    fill(&mut status);
+    Box::new(status)
+}

@@ -32,5 +32,6 @@ tear_down_run() {
         say "could not remove every cgroup of node $run_id:"
         node_cgroups "$run_id" >&2
     fi
-    rm -rf --one-file-system "${RIG_RUNS:?}/$run_id"
+    # The name of its session goes last: until then a sweep of that session waits for this.
+    rm -rf --one-file-system "${RIG_RUNS:?}/$run_id/scratch" "${RIG_RUNS:?}/$run_id"
 }

@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn a_version_that_was_replaced_is_known_until_a_later_one_is_seen() {
         let written = Written::default();
-        let mut object = |version: &str| {
+        let object = |version: &str| {
             let mut object = fixtures::checkpoint("one");
             object.metadata.resource_version = Some(version.to_owned());
             object

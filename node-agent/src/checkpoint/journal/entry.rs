@@ -41,6 +41,9 @@ pub struct Entry {
     pub partial: bool,
     /// The container ends, and a lock that outlives it is CRIU's word to the restore.
     pub ends_container: bool,
+    /// The lock goes even so.
+    #[serde(default)]
+    pub lift_lock: bool,
 }
 
 /// A freezer before the dump.

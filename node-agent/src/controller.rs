@@ -1,0 +1,7 @@
+//! The agent's controller: what it stands on.
+
+pub mod disk;
+pub mod identity;
+pub mod lease;
+pub mod node;
+pub mod place;

@@ -30,6 +30,8 @@ pub mod job;
 pub mod lease;
 mod look;
 pub mod metrics;
+#[cfg(test)]
+mod mocked;
 pub mod node;
 pub mod order;
 pub mod page_server;
@@ -44,6 +46,7 @@ pub mod watch;
 pub mod work;
 
 pub use dump::Dumper;
+use failed::chain;
 pub use serve::serve;
 
 /// Why the agent cannot run.
@@ -73,7 +76,7 @@ impl Error {
         match self {
             Self::Runtime(_) => "RuntimeNotStarted",
             Self::Client(_) => "NoApiServer",
-            Self::Images(error) => error.reason(),
+            Self::Images(error) => error.reason().as_str(),
             Self::Health(error) => error.reason(),
             Self::Signals(_) => "SignalsUnusable",
         }

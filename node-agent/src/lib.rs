@@ -10,6 +10,7 @@ pub mod cli;
 pub mod controller;
 pub mod criu;
 mod go_text;
+mod host;
 pub mod images;
 mod pidfd;
 pub mod runtime;

@@ -5,10 +5,10 @@ use std::{
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
 };
 
-use futures::{Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use stillframe_crds::ContainerCheckpoint;
+use stillframe_crds::{ContainerCheckpoint, checkpoint::RelativePath};
 use tokio::{
     sync::watch,
     task::{Id, JoinError, JoinSet},
@@ -19,7 +19,6 @@ use super::{
     context::Context,
     decide::{self, Action, Busy, Holds, Local},
     dump::Dumper,
-    failed::Failed,
     job::{Ended, Job, Wish},
     look::{self, Look},
     stop::{Phase, Stop},
@@ -30,7 +29,7 @@ use super::{
 /// What a task of the loop comes back with.
 #[derive(Debug)]
 enum Message {
-    Looked(Box<ContainerCheckpoint>, Look),
+    Looked(Box<ContainerCheckpoint>, Box<Look>),
     Ended(Ended),
 }
 
@@ -188,24 +187,26 @@ impl<D: Dumper> Agent<D> {
             return;
         }
         let context = Arc::clone(&self.context);
-        self.spawn(uid, Busy::Removing, |_| async move {
+        let (wishes, _) = watch::channel(Wish::GoOn);
+        self.spawn(uid, Busy::Removing, wishes, async move {
             let look = look::look(&context, &object).await;
-            Message::Looked(object, look)
+            Message::Looked(object, Box::new(look))
         });
     }
 
-    fn spawn<F>(&mut self, uid: Uid, busy: Busy, task: impl FnOnce(watch::Receiver<Wish>) -> F)
-    where
-        F: Future<Output = Message> + Send + 'static,
-    {
-        let (wishes, wish) = watch::channel(Wish::GoOn);
-        let id = self.set.spawn(task(wish)).id();
+    fn spawn(
+        &mut self,
+        uid: Uid,
+        busy: Busy,
+        wishes: watch::Sender<Wish>,
+        task: impl Future<Output = Message> + Send + 'static,
+    ) {
+        let id = self.set.spawn(task).id();
         self.ids.insert(id, uid.clone());
-        let again = false;
         let task = Task {
             busy,
             wishes,
-            again,
+            again: false,
         };
         self.tasks.insert(uid, task);
     }
@@ -224,7 +225,7 @@ impl<D: Dumper> Agent<D> {
         match ended {
             Ok((_, Message::Looked(object, look))) => {
                 let known = self.store.get(&uid).cloned().map(Box::new);
-                self.act(known.unwrap_or(object), look);
+                self.act(known.unwrap_or(object), *look);
             }
             Ok((_, Message::Ended(ended))) => {
                 let settled = ended.object.is_some();
@@ -243,23 +244,17 @@ impl<D: Dumper> Agent<D> {
         }
     }
 
-    /// As [`Self::handle_waiting`], but for the one whose task has just ended, which would go round for ever.
+    /// As [`Self::handle_waiting`], but for one, whose own task has just ended.
     fn handle_waiting_but(&mut self, uid: &str) {
         for object in self.store.open() {
-            if object.is_deleted()
-                && object.metadata.uid.as_deref() != Some(uid)
-                && self.stuck(&object)
-            {
+            let namespace = object.namespace().unwrap_or_default();
+            let children = self.store.children_of(&namespace, &object.name_any());
+            // One that still waits would go round for ever.
+            let waits = !children.is_empty();
+            if object.is_deleted() && !waits && object.metadata.uid.as_deref() != Some(uid) {
                 self.handle(object);
             }
         }
-    }
-
-    /// Whether an object waits for its children, and has none any more that are known by name.
-    fn stuck(&self, object: &ContainerCheckpoint) -> bool {
-        let namespace = object.namespace().unwrap_or_default();
-        let children = self.store.children_of(&namespace, &object.name_any());
-        children.is_empty()
     }
 
     fn act(&mut self, object: Box<ContainerCheckpoint>, look: Look) {
@@ -267,21 +262,13 @@ impl<D: Dumper> Agent<D> {
             return;
         };
         let namespace = object.namespace().unwrap_or_default();
-        let Look {
-            place,
-            holds,
-            report,
-            children: on_disk,
-        } = look;
         let mut children = self.store.children_of(&namespace, &object.name_any());
-        children.extend(on_disk);
-        let container = object
-            .status
-            .as_ref()
-            .and_then(|s| s.container_id.as_deref());
+        children.extend(look.children.iter().cloned());
+        let status = object.status.as_ref();
+        let container = status.and_then(|status| status.container_id.as_deref());
         let local = Local {
             busy: Busy::Idle,
-            holds,
+            holds: look.holds,
             children: !children.is_empty(),
             free: container.is_some_and(|id| self.context.queue.is_free(id)),
             stopping: self.stopping,
@@ -290,63 +277,71 @@ impl<D: Dumper> Agent<D> {
         debug!(uid, ?action, ?local, "decided");
         let wanted = object.spec.options.parent_ref.as_ref();
         let parent = wanted.and_then(|parent| self.store.image_of(&namespace, &parent.name));
-        let context = Arc::clone(&self.context);
-        let job = move |wishes| Job {
-            context,
+        let (wishes, wish) = watch::channel(Wish::GoOn);
+        let job = Job {
+            context: Arc::clone(&self.context),
             object,
-            wishes,
+            wishes: wish,
         };
-        let place_of = place.as_ref().ok().cloned();
-        match action {
-            Action::Nothing | Action::Cancel => {}
-            Action::Start | Action::Queue => self.work(uid, job, move |job| job.checkpoint(parent)),
-            Action::Adopt => self.work(uid, job, move |job| adopt(job, place, report)),
-            Action::FailRestarted => {
-                self.work(uid, job, move |job| job.fail_restarted(place_of));
-            }
-            Action::TimeOut => self.work(uid, job, Job::time_out),
-            Action::Remove => self.put_away(uid, job, move |job| job.remove(place_of, holds)),
-            Action::Discard => self.put_away(uid, job, move |job| job.discard(place_of)),
-            Action::WaitForChildren => self.put_away(uid, job, move |job| async move {
-                job.wait_for_children(&children).await
-            }),
+        let around = Around {
+            look,
+            parent,
+            children,
+        };
+        if let Some((busy, work)) = work(action, job, around) {
+            let message = async move { Message::Ended(work.await) };
+            self.spawn(uid, busy, wishes, message);
         }
-    }
-
-    fn work<F: Future<Output = Ended> + Send + 'static>(
-        &mut self,
-        uid: Uid,
-        job: impl FnOnce(watch::Receiver<Wish>) -> Job<D>,
-        work: impl FnOnce(Job<D>) -> F + Send + 'static,
-    ) {
-        self.spawn(uid, Busy::Working, |wishes| {
-            let work = work(job(wishes));
-            async move { Message::Ended(work.await) }
-        });
-    }
-
-    fn put_away<F: Future<Output = Ended> + Send + 'static>(
-        &mut self,
-        uid: Uid,
-        job: impl FnOnce(watch::Receiver<Wish>) -> Job<D>,
-        work: impl FnOnce(Job<D>) -> F + Send + 'static,
-    ) {
-        self.spawn(uid, Busy::Removing, |wishes| {
-            let work = work(job(wishes));
-            async move { Message::Ended(work.await) }
-        });
     }
 }
 
-async fn adopt<D: Dumper>(
+/// What a job needs to know of the object's surroundings.
+#[derive(Debug)]
+struct Around {
+    look: Look,
+    parent: Option<RelativePath>,
+    children: Vec<String>,
+}
+
+/// The work that an action is.
+fn work<D: Dumper>(
+    action: Action,
     job: Job<D>,
-    place: Result<super::place::Place, Failed>,
-    report: super::place::SavedReport,
-) -> Ended {
-    match place {
-        Ok(place) => job.adopt(place, report).await,
-        Err(failed) => job.fail(&failed, None).await,
+    around: Around,
+) -> Option<(Busy, BoxFuture<'static, Ended>)> {
+    let Around {
+        look,
+        parent,
+        children,
+    } = around;
+    let Look {
+        place,
+        holds: _,
+        report,
+        children: _,
+        trouble,
+    } = look;
+    let goes = job.object.is_deleted() || job.object.is_finished();
+    if let Some(failed) = trouble.filter(|_| !goes) {
+        let work = async move { job.fail(&failed, None).await };
+        return Some((Busy::Working, work.boxed()));
     }
+    Some(match action {
+        Action::Nothing | Action::Cancel => return None,
+        Action::Start | Action::Queue => (Busy::Working, job.checkpoint(parent).boxed()),
+        Action::Adopt => {
+            let (place, report) = place.zip(report)?;
+            (Busy::Working, job.adopt(place, report).boxed())
+        }
+        Action::FailRestarted => (Busy::Working, job.fail_restarted(place).boxed()),
+        Action::TimeOut => (Busy::Working, job.time_out().boxed()),
+        Action::Remove => (Busy::Removing, job.remove(place).boxed()),
+        Action::Discard => (Busy::Removing, job.discard(place).boxed()),
+        Action::WaitForChildren => {
+            let work = async move { job.wait_for_children(&children).await };
+            (Busy::Removing, work.boxed())
+        }
+    })
 }
 
 fn count(number: usize) -> i64 {

@@ -6,7 +6,7 @@ use clap::{Args, Parser, ValueEnum};
 
 use super::{disk::Reserve, page_server::Allowance};
 
-/// Checkpoints this node's containers as ContainerCheckpoint objects ask.
+/// Checkpoints this node's containers as `ContainerCheckpoint` objects ask.
 ///
 /// The API server is found from within the cluster, or through $KUBECONFIG.
 #[derive(Debug, Clone, Parser)]

@@ -1,13 +1,14 @@
 //! One try at a dump: look, reserve, say so, dump.
 
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use stillframe_crds::{ContainerCheckpoint, Reason};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
     failed::{Failed, chain},
     job::{Halt, Job, Wish, owner_of, wanted},
     order::{Dirs, Order},
-    place::{Owner, Place, SavedReport},
+    place::{self, Owner, Place, SavedReport},
     report,
 };
 use crate::{
@@ -74,14 +75,7 @@ impl<D: Dumper> Attempt<'_, D> {
         let look = move || context.dumper.find(&order);
         let found = self.job.unless_called_off(blocking(look)).await??;
         let owner = owner_of(&self.job.object);
-        if self.number == 1 {
-            let reserve = owner.clone();
-            let context = Arc::clone(&self.job.context);
-            let reserved = context
-                .blocking(self.place, move |place| place.reserve(&reserve))
-                .await;
-            reserved.map_err(|error| Failed::named(error.reason(), chain(&error)))?;
-        }
+        let parent = self.reserve(&owner).await?;
         let number = self.number;
         let said = self.job.say(|object: &ContainerCheckpoint| {
             wanted(object).then(|| report::dumping(object, number, Timestamp::now()))
@@ -90,18 +84,50 @@ impl<D: Dumper> Attempt<'_, D> {
             self.release().await;
             return Err(halt.into());
         }
-        self.dump(found, owner).await
+        let dirs = Dirs {
+            image: self.place.image_dir(),
+            work: self.place.work_dir(),
+            parent,
+        };
+        self.dump(found, owner, dirs).await
+    }
+
+    /// Takes the place, and says how its parent is reached from there.
+    async fn reserve(&self, owner: &Owner) -> Result<Option<PathBuf>, Failed> {
+        let context = &self.job.context;
+        let (images, order, owner) = (
+            context.images.clone(),
+            Arc::clone(self.order),
+            owner.clone(),
+        );
+        let reserved = context.blocking(self.place, move |place| {
+            let parent = order.parent.as_ref();
+            let parent = parent
+                .map(|path| images.parent(&order.namespace, path, &order.container_id))
+                .transpose()?;
+            place.reserve(&owner)?;
+            Ok(parent.map(|parent| place::parent_link(place, &parent)))
+        });
+        Ok(reserved.await?)
     }
 
     /// Gives the place back, which nothing has been written to.
     async fn release(&self) {
-        let context = &self.job.context;
-        if let Err(error) = context.blocking(self.place, |place| place.remove()).await {
+        let (context, uid) = (&self.job.context, self.order.uid.clone());
+        if let Err(error) = context
+            .blocking(self.place, move |place| place.remove(&uid))
+            .await
+        {
             warn!(error = chain(&error), "could not give an image path back");
         }
     }
 
-    async fn dump(mut self, found: D::Found, owner: Owner) -> Result<SavedReport, Broken> {
+    async fn dump(
+        mut self,
+        found: D::Found,
+        owner: Owner,
+        dirs: Dirs,
+    ) -> Result<SavedReport, Broken> {
         let timeout = self.job.time_left()?;
         let cancel = Cancel::new().map_err(|error| {
             let message = format!("failed to make a token for cancelling: {error}");
@@ -110,10 +136,6 @@ impl<D: Dumper> Attempt<'_, D> {
         let bounds = Bounds {
             timeout,
             cancel: cancel.clone(),
-        };
-        let dirs = Dirs {
-            image: self.place.image_dir(),
-            work: self.work_dir()?,
         };
         let (steps, mut heard) = mpsc::unbounded_channel();
         let (context, order) = (Arc::clone(&self.job.context), Arc::clone(self.order));
@@ -139,8 +161,7 @@ impl<D: Dumper> Attempt<'_, D> {
         let done = loop {
             tokio::select! {
                 done = &mut running => break done,
-                wish = wishes.wait_for(|wish| *wish != Wish::GoOn), if called_off.is_none() => {
-                    let wish = wish.map_or(Wish::Withdrawn, |wish| *wish);
+                wish = called(&mut wishes), if called_off.is_none() => {
                     called_off = Some(wish);
                     cancel.trigger(match wish {
                         Wish::AgentEnds => Why::Terminated,
@@ -156,17 +177,6 @@ impl<D: Dumper> Attempt<'_, D> {
             Err(error) => {
                 let message = format!("the dump's thread ended: {error}");
                 Err(Failed::of(Reason::InternalError, message).into())
-            }
-        }
-    }
-
-    /// CRIU's work directory, which its engine makes.
-    fn work_dir(&self) -> Result<std::path::PathBuf, Failed> {
-        match &self.order.options.work_path {
-            None => Ok(self.place.work_dir()),
-            Some(path) => {
-                let place = self.job.context.place(&self.order.namespace, path)?;
-                Ok(place.image_dir())
             }
         }
     }
@@ -201,6 +211,12 @@ impl<D: Dumper> Attempt<'_, D> {
             None => Broken::For(Halt::Failed(failed, stood_for)),
         }
     }
+}
+
+/// What the job is told, once that is anything but to go on.
+pub(super) async fn called(wishes: &mut watch::Receiver<Wish>) -> Wish {
+    let told = wishes.wait_for(|wish| *wish != Wish::GoOn).await;
+    told.map_or(Wish::Withdrawn, |wish| *wish)
 }
 
 async fn blocking<T: Send + 'static>(

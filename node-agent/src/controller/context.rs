@@ -1,15 +1,16 @@
 //! What every job of this agent works with.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
-use stillframe_crds::{Reason, checkpoint::RelativePath};
+use kube::ResourceExt as _;
+use stillframe_crds::ContainerCheckpoint;
 use tokio::sync::watch;
 
 use super::{
     dump::Dumper,
     events::Events,
-    failed::{Failed, chain},
     metrics::Metrics,
+    order,
     place::{self, ImageRoot, Place},
     status::Writer,
     work::Queue,
@@ -37,13 +38,14 @@ pub struct Context<D> {
 }
 
 impl<D: Dumper> Context<D> {
-    /// The place of an image.
+    /// The place of an object's image. The disk is not looked at.
     ///
     /// # Errors
-    /// The path cannot be used.
-    pub fn place(&self, namespace: &str, path: &RelativePath) -> Result<Place, Failed> {
-        let place = self.images.place(namespace, path);
-        place.map_err(|error| Failed::named(error.reason(), chain(&error)))
+    /// The paths cannot be meant.
+    pub fn place(&self, object: &ContainerCheckpoint) -> Result<Place, place::Error> {
+        let namespace = object.namespace().unwrap_or_default();
+        let place = self.images.place(&namespace, &order::image_path(object))?;
+        place.with_work(object.spec.options.work_path.as_ref())
     }
 
     /// Does something about a place where waiting for a disk keeps nobody else waiting.
@@ -56,19 +58,11 @@ impl<D: Dumper> Context<D> {
         work: impl FnOnce(&Place) -> Result<T, place::Error> + Send + 'static,
     ) -> Result<T, place::Error> {
         let place = place.clone();
-        let path = place.image_dir();
         let done = tokio::task::spawn_blocking(move || work(&place)).await;
-        done.unwrap_or_else(|error| {
-            Err(place::Error::File {
-                path,
-                source: io::Error::other(error),
-            })
-        })
-    }
-
-    /// The failure of a place that nobody can look at.
-    #[must_use]
-    pub fn unusable(error: &place::Error) -> Failed {
-        Failed::of(Reason::ImagePathUnusable, chain(error))
+        match done {
+            Ok(done) => done,
+            // A thread ends early only in a panic, which is ours.
+            Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+        }
     }
 }

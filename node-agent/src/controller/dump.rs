@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use nix::errno::Errno;
 use stillframe_crds::{Reason, checkpoint::RuntimeFacts};
 
 use super::{
-    disk::{self, Reserve},
+    disk::{self, Footprint, MemoryGoes, Reserve, Space},
     failed::{Failed, chain},
     failure, identity,
     order::{Dirs, Order},
     page_server::{self, Allowances},
     place::{ImageRoot, SavedReport},
-    report,
 };
 use crate::{
     checkpoint::{self, Engine, Observer, Report, Step, journal::Journal, repair},
@@ -100,21 +101,11 @@ impl Dumper for Criu {
 
     fn find(&self, order: &Order) -> Result<Found, Failed> {
         let container = self.locate(order)?;
-        let expected = identity::Expected {
-            namespace: &order.namespace,
-            pod: &order.pod_name,
-            sandbox_uid: &order.sandbox_uid,
-            container: &order.container_name,
-        };
-        identity::check(&container, &expected)
-            .map_err(|error| Failed::named(error.reason(), chain(&error)))?;
         running(&container)?;
         if let Some(server) = &order.options.page_server {
             page_server::address(server, &self.page_servers)?;
-        } else {
-            disk::room_for(&container, &self.images, &self.reserve)
-                .map_err(|error| Failed::named(error.reason(), chain(&error)))?;
         }
+        self.room(order, &container)?;
         let site = site(&container)?;
         Ok(Found { container, site })
     }
@@ -139,6 +130,7 @@ impl Dumper for Criu {
             // The address that is allowed, not whatever the name means to CRIU.
             server.address = page_server::address(asked, &self.page_servers)?.to_string();
         }
+        let started = Time(Timestamp::now());
         let runtime = RuntimeFacts {
             name: container.flavour.to_string(),
             version: None,
@@ -146,6 +138,7 @@ impl Dumper for Criu {
         let mut observer = Adapter {
             notes,
             runtime: &runtime,
+            started: &started,
         };
         let report = checkpoint::run(
             &self.engine,
@@ -156,9 +149,9 @@ impl Dumper for Criu {
         )
         .map_err(|error| Failed {
             retryable: failure::retryable(&error),
-            failure: failure::of(&error, log.exists().then_some(log.as_path())),
+            failure: Box::new(failure::of(&error, log.exists().then_some(log.as_path()))),
         })?;
-        let mut saved = report::saved(&report, runtime);
+        let mut saved = SavedReport::of(&report, Some(runtime), started, Time(Timestamp::now()));
         if order.options.auto_dedup {
             saved
                 .warnings
@@ -176,18 +169,38 @@ impl Dumper for Criu {
 }
 
 impl Criu {
+    /// The container, once it is sure that it is the one and no other that nobody may touch.
     fn locate(&self, order: &Order) -> Result<Container, Failed> {
+        let refused = |error: identity::Error| Failed::of(error.reason(), chain(&error));
         let id: PodContainerId = order
             .container_id
             .parse()
             .map_err(|error: locate::Error| Failed::of(Reason::InvalidSpec, chain(&error)))?;
-        match locate::find(&self.roots, &id) {
-            Ok((container, _)) => Ok(container),
-            Err(error @ locate::Error::NotFound { .. }) => {
-                Err(Failed::of(Reason::ContainerReplaced, chain(&error)))
-            }
-            Err(error) => Err(Failed::of(Reason::StateUnreadable, chain(&error))),
-        }
+        let found = locate::find(&self.roots, &id);
+        let found = found.map_err(|error| identity::not_found(&self.roots, &id, error));
+        let (container, _) = found.map_err(refused)?;
+        let expected = identity::Expected {
+            engine: id.engine(),
+            namespace: order.namespace.clone(),
+            pod: order.pod_name.clone(),
+            sandbox_uid: order.sandbox_uid.clone(),
+            container: order.container_name.clone(),
+        };
+        identity::check(&container, &expected).map_err(refused)?;
+        identity::check_not_own(&container).map_err(refused)?;
+        Ok(container)
+    }
+
+    fn room(&self, order: &Order, container: &Container) -> Result<(), Failed> {
+        let memory = match &order.options.page_server {
+            Some(_) => MemoryGoes::Elsewhere,
+            None => MemoryGoes::ToDisk,
+        };
+        let space = Space::of(self.images.path())
+            .map_err(|error| Failed::of(error.reason(), chain(&error)))?;
+        let needed = Footprint::of(container).needed(memory);
+        disk::fits(space, self.reserve, needed)
+            .map_err(|error| Failed::of(error.reason(), chain(&error)))
     }
 }
 
@@ -230,6 +243,7 @@ fn site(container: &Container) -> Result<Allowed, Failed> {
 struct Adapter<'a> {
     notes: &'a mut dyn Notes,
     runtime: &'a RuntimeFacts,
+    started: &'a Time,
 }
 
 impl std::fmt::Debug for Adapter<'_> {
@@ -244,7 +258,8 @@ impl Observer for Adapter<'_> {
     }
 
     fn complete(&mut self, report: &Report) {
-        let saved = report::saved(report, self.runtime.clone());
+        let (runtime, started) = (Some(self.runtime.clone()), self.started.clone());
+        let saved = SavedReport::of(report, runtime, started, Time(Timestamp::now()));
         self.notes.complete(&saved);
     }
 }

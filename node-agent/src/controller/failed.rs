@@ -2,13 +2,21 @@
 
 use stillframe_crds::{Reason, checkpoint::Failure};
 
+use super::place;
+
 /// Why a checkpoint failed, and whether it may be tried again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failed {
     /// What the status will say.
-    pub failure: Failure,
+    pub failure: Box<Failure>,
     /// It may go well the next time.
     pub retryable: bool,
+}
+
+impl From<place::Error> for Failed {
+    fn from(error: place::Error) -> Self {
+        Self::of(error.reason(), chain(&error))
+    }
 }
 
 impl Failed {
@@ -16,20 +24,14 @@ impl Failed {
     #[must_use]
     pub fn of(reason: Reason, message: impl Into<String>) -> Self {
         Self {
-            failure: Failure {
+            failure: Box::new(Failure {
                 reason: reason.as_str().to_owned(),
                 message: message.into(),
                 hint: reason.hint().map(str::to_owned),
                 ..Failure::default()
-            },
+            }),
             retryable: false,
         }
-    }
-
-    /// A failure of ours whose reason is known by its word; an unknown word is an internal error.
-    #[must_use]
-    pub fn named(reason: &str, message: impl Into<String>) -> Self {
-        Self::of(reason.parse().unwrap_or(Reason::InternalError), message)
     }
 
     /// The reason.

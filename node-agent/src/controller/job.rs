@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{
-    attempt::{Attempt, Broken},
+    attempt::{Attempt, Broken, called},
     context::Context,
     dump::Dumper,
     failed::{Failed, chain},
@@ -101,10 +101,7 @@ impl<D: Dumper> Job<D> {
         let order = Arc::new(Order::of(&self.object, parent)?);
         // Held until the dump is over, and not while it is reported.
         let _turn = self.turn(&order).await?;
-        let place = self
-            .context
-            .place(&order.namespace, &order.image)
-            .map_err(Halt::from)?;
+        let place = self.context.place(&self.object).map_err(Failed::from)?;
         let mut tried = 0;
         loop {
             tried += 1;
@@ -190,12 +187,10 @@ impl<D: Dumper> Job<D> {
         let mut wishes = self.wishes.clone();
         tokio::select! {
             biased;
-            wish = wishes.wait_for(|wish| *wish != Wish::GoOn) => {
-                Err(match wish.map(|wish| *wish) {
-                    Ok(Wish::AgentEnds) => Halt::Left,
-                    Ok(Wish::GoOn | Wish::Withdrawn) | Err(_) => Halt::Unwanted(None),
-                })
-            }
+            wish = called(&mut wishes) => Err(match wish {
+                Wish::AgentEnds => Halt::Left,
+                Wish::GoOn | Wish::Withdrawn => Halt::Unwanted(None),
+            }),
             () = tokio::time::sleep(left) => Err(self.timed_out()),
             done = work => Ok(done),
         }
@@ -222,9 +217,10 @@ impl<D: Dumper> Job<D> {
         let mut owner = owner_of(&self.object);
         owner.phase = Phase::Finished;
         owner.report = Some(saved.clone());
+        let record = owner.clone();
         let noted = self
             .context
-            .blocking(place, move |place| place.record(&owner))
+            .blocking(place, move |place| place.record(&record))
             .await;
         if let Err(error) = noted {
             warn!(
@@ -235,14 +231,15 @@ impl<D: Dumper> Job<D> {
         }
         info!(
             object,
-            pause_milliseconds = saved.pause_milliseconds,
+            pause_microseconds = saved.pause_microseconds,
             bytes = saved.size_bytes,
             "checkpointed"
         );
         self.context.metrics.succeeded(&self.object, saved);
-        let node = self.context.node.clone();
+        let (node, path) = (self.context.node.clone(), place.image_dir());
         let say = |object: &ContainerCheckpoint| {
-            wanted(object).then(|| report::finished(object, &node, saved, Timestamp::now()))
+            let now = Timestamp::now();
+            wanted(object).then(|| report::finished(object, &node, &path, saved, now))
         };
         let written = self.context.writer.write(&self.object, say).await;
         let keeps = self.object.spec.deletion_policy == DeletionPolicy::Retain;
@@ -253,7 +250,12 @@ impl<D: Dumper> Job<D> {
         };
         if too_late {
             info!(object, "an image came too late and is removed");
-            if let Err(error) = self.context.blocking(place, |place| place.remove()).await {
+            let uid = owner.uid;
+            if let Err(error) = self
+                .context
+                .blocking(place, move |place| place.remove(&uid))
+                .await
+            {
                 warn!(object, error = chain(&error), "could not remove an image");
             }
         }
@@ -295,10 +297,11 @@ impl<D: Dumper> Job<D> {
 
     /// Puts away what a former agent left half-done, and reports that.
     pub async fn fail_restarted(self, place: Option<Place>) -> Ended {
+        let uid = owner_of(&self.object).uid;
         if let Some(place) = place
             && let Err(error) = self
                 .context
-                .blocking(&place, |place| place.discard_partial())
+                .blocking(&place, move |place| place.discard_partial(&uid))
                 .await
         {
             warn!(

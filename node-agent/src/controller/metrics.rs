@@ -79,7 +79,7 @@ impl Metrics {
         seconds(
             all,
             "duration",
-            "From the beginning of a dump to its report",
+            "From the beginning of a dump to its published image",
             duration,
         );
         all.register_with_unit("image", "Sizes of images", Unit::Bytes, bytes);
@@ -95,15 +95,12 @@ impl Metrics {
             Reason::Checkpointed
         };
         self.count("success", reason);
-        if let Some(pause) = saved.pause_milliseconds {
-            self.pause.observe(number(pause) / 1000.0);
+        if let Some(pause) = saved.pause_microseconds {
+            self.pause.observe(number(pause) / 1e6);
         }
         self.bytes.observe(number(saved.size_bytes));
-        let started = object.status.as_ref().and_then(|s| s.start_time.as_ref());
-        if let Some(started) = started {
-            let took = jiff::Timestamp::now().duration_since(started.0);
-            self.duration.observe(took.as_secs_f64().max(0.0));
-        }
+        let took = saved.dump_microseconds + saved.publish_microseconds;
+        self.duration.observe(number(took) / 1e6);
     }
 
     /// A checkpoint has failed.
@@ -121,6 +118,6 @@ impl Metrics {
     clippy::cast_precision_loss,
     reason = "a histogram's buckets are far wider than what is lost"
 )]
-fn number(value: i64) -> f64 {
+fn number(value: u64) -> f64 {
     value as f64
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use stillframe_crds::{
     ContainerCheckpoint, Reason,
-    checkpoint::{CgroupsMode, NetworkLock, Options, RelativePath},
+    checkpoint::{ByteCount, CgroupsMode, NetworkLock, Options, RelativePath},
     names,
 };
 
@@ -52,6 +52,8 @@ pub struct Dirs {
     pub image: PathBuf,
     /// CRIU's log and statistics.
     pub work: PathBuf,
+    /// The way from the image to its parent.
+    pub parent: Option<PathBuf>,
 }
 
 /// Where an object's image is, below its namespace's directory.
@@ -150,17 +152,14 @@ impl Order {
             ghost_limit,
             max_pause_seconds: _,
         } = &self.options;
-        let ghost_limit = ghost_limit.as_ref().map(|limit| limit.bytes()).transpose();
+        let ghost_limit = ghost_limit.as_ref().map(ByteCount::bytes).transpose();
         let ghost_limit = ghost_limit
             .map_err(|error| Failed::of(Reason::InvalidSpec, format!("ghostLimit: {error}")))?;
-        let parent = self.parent.as_ref().map(|parent| Parent {
-            path: link(&self.image, parent),
-        });
         Ok(Request {
             kind: if *pre_dump { Kind::PreDump } else { Kind::Dump },
             image: Image::Publish { dir: dirs.image },
             work_dir: Some(dirs.work),
-            parent,
+            parent: dirs.parent.map(|path| Parent { path }),
             options: switches(&self.options, site),
             page_server: page_server.as_ref().map(|server| PageServer {
                 address: server.address.clone(),
@@ -225,15 +224,4 @@ fn lock(asked: NetworkLock, site: Option<LockMethod>) -> checkpoint::NetworkLock
         }
         (NetworkLock::Auto, None) => checkpoint::NetworkLock::Auto,
     }
-}
-
-/// The way from an image directory to its parent, both below the same directory.
-fn link(image: &RelativePath, parent: &RelativePath) -> PathBuf {
-    let mut from: Vec<&str> = image.0.split('/').collect();
-    let mut to: Vec<&str> = parent.0.split('/').collect();
-    while from.len() > 1 && to.len() > 1 && from[0] == to[0] {
-        from.remove(0);
-        to.remove(0);
-    }
-    from.iter().map(|_| "..").chain(to).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, ToSocketAddrs as _},
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     str::FromStr,
 };
 
@@ -53,12 +53,11 @@ impl FromStr for Allowance {
                 })
                 .ok_or_else(invalid);
         }
-        let (network, port) = match text.parse::<IpAddr>() {
-            Ok(address) => (address, None),
-            Err(_) => {
-                let socket: std::net::SocketAddr = text.parse().map_err(|_| invalid())?;
-                (socket.ip(), Some(socket.port()))
-            }
+        let (network, port) = if let Ok(address) = text.parse::<IpAddr>() {
+            (address, None)
+        } else {
+            let socket: SocketAddr = text.parse().map_err(|_| invalid())?;
+            (socket.ip(), Some(socket.port()))
         };
         Ok(Self {
             network,

@@ -1,18 +1,17 @@
 //! What a status says at every turn of a checkpoint. Nothing here looks or acts.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use stillframe_crds::{
     ContainerCheckpoint, Reason,
-    checkpoint::{
-        Artifact, ContainerCheckpointStatus, CriuFacts, DumpStats, Failure, Part, RuntimeFacts,
-    },
+    checkpoint::{Artifact, ContainerCheckpointStatus, CriuFacts, Failure, Part},
     condition::{self, IMAGE_REMOVED, LAZY_PAGES_READY, Said},
 };
 
 use super::place::SavedReport;
-use crate::checkpoint::Report;
 
 mod text;
 
@@ -25,47 +24,6 @@ const WARNING_BYTES: usize = 512;
 /// The longest message and hint of a failure, in bytes.
 const MESSAGE_BYTES: usize = 2048;
 const HINT_BYTES: usize = 1024;
-
-/// What a status says of a finished dump.
-#[must_use]
-pub fn saved(report: &Report, runtime: RuntimeFacts) -> SavedReport {
-    let pause = report
-        .pause_microseconds
-        .map(|micros| micros.div_ceil(1000));
-    SavedReport {
-        path: report.image_path.display().to_string(),
-        size_bytes: signed(report.size_bytes),
-        digest: report.digest.clone(),
-        pause_milliseconds: pause.map(signed),
-        stats: report.stats.as_ref().map(stats),
-        criu: CriuFacts {
-            version: report.criu_version.clone(),
-            network_lock: report.network_lock.clone(),
-        },
-        runtime,
-        warnings: report.warnings.clone(),
-    }
-}
-
-fn stats(stats: &crate::images::DumpStats) -> DumpStats {
-    DumpStats {
-        freezing_time: stats.freezing_time.into(),
-        frozen_time: stats.frozen_time.into(),
-        memdump_time: stats.memdump_time.into(),
-        memwrite_time: stats.memwrite_time.into(),
-        pages_scanned: signed(stats.pages_scanned),
-        pages_skipped_parent: signed(stats.pages_skipped_parent),
-        pages_written: signed(stats.pages_written),
-        pages_lazy: signed(stats.pages_lazy),
-        shpages_scanned: signed(stats.shpages_scanned),
-        shpages_skipped_parent: signed(stats.shpages_skipped_parent),
-        shpages_written: signed(stats.shpages_written),
-    }
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
 
 /// A status that begins as the object's own and has seen its generation.
 fn next(object: &ContainerCheckpoint) -> ContainerCheckpointStatus {
@@ -151,17 +109,33 @@ pub fn serving(object: &ContainerCheckpoint, now: Timestamp) -> ContainerCheckpo
     status
 }
 
-/// Its image is complete.
+/// Its image is complete, in the directory `path`.
 #[must_use]
 pub fn finished(
     object: &ContainerCheckpoint,
     node: &str,
+    path: &Path,
     saved: &SavedReport,
     now: Timestamp,
 ) -> ContainerCheckpointStatus {
+    let SavedReport {
+        started,
+        ended: _,
+        pause_microseconds,
+        dump_microseconds: _,
+        publish_microseconds: _,
+        size_bytes,
+        files: _,
+        digest,
+        stats,
+        criu_version,
+        network_lock,
+        runtime,
+        warnings,
+    } = saved;
     let mut status = next(object);
     let generation = object.metadata.generation;
-    let (reason, message) = ready(object, node, saved);
+    let (reason, message) = ready(object, node, path, saved);
     condition::ended(
         &mut status.conditions,
         true,
@@ -172,28 +146,37 @@ pub fn finished(
     );
     no_longer_serving(&mut status, generation, now);
     status.completion_time = Some(Time(now));
-    status.start_time.get_or_insert(Time(now));
-    status.pause_milliseconds = saved.pause_milliseconds;
-    status.pause = saved.pause_milliseconds.map(pause);
-    status.size = Some(size(saved.size_bytes));
+    status.start_time.get_or_insert_with(|| started.clone());
+    status.pause_milliseconds = pause_microseconds.map(milliseconds);
+    status.pause = status.pause_milliseconds.map(pause);
+    status.size = Some(size(*size_bytes));
     let parent = object.spec.options.parent_ref.as_ref();
     status.artifact = Some(Artifact {
         parts: vec![Part {
             node: node.to_owned(),
-            path: saved.path.clone(),
-            size_bytes: saved.size_bytes,
-            digest: saved.digest.clone(),
+            path: path.display().to_string(),
+            size_bytes: i64::try_from(*size_bytes).unwrap_or(i64::MAX),
+            digest: digest.clone(),
         }],
         parent: parent.map(|parent| parent.name.clone()),
     });
-    status.stats.clone_from(&saved.stats);
-    status.criu = Some(saved.criu.clone());
-    status.runtime = Some(saved.runtime.clone());
-    let warnings = saved.warnings.iter().take(WARNINGS);
+    status.stats.clone_from(stats);
+    status.criu = (!criu_version.is_empty()).then(|| CriuFacts {
+        version: criu_version.clone(),
+        network_lock: network_lock.clone(),
+    });
+    status.runtime.clone_from(runtime);
+    let warnings = warnings.iter().take(WARNINGS);
     status.warnings = warnings
         .map(|text| condition::cut(text, WARNING_BYTES).to_owned())
         .collect();
     status
+}
+
+/// A pause as the API has it; one that was measured is never nothing.
+#[must_use]
+pub fn milliseconds(microseconds: u64) -> i64 {
+    i64::try_from(microseconds.div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
 fn no_longer_serving(
@@ -230,7 +213,8 @@ pub fn failed(
     let reason: Reason = failure.reason.parse().unwrap_or(Reason::InternalError);
     let mut failure = failure.clone();
     reason.as_str().clone_into(&mut failure.reason);
-    failure.message = condition::cut(&failure.message, MESSAGE_BYTES).to_owned();
+    let kept = condition::cut(&failure.message, MESSAGE_BYTES).len();
+    failure.message.truncate(kept);
     failure.hint = failure
         .hint
         .map(|hint| condition::cut(&hint, HINT_BYTES).to_owned());

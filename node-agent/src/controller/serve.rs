@@ -5,15 +5,20 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use kube::Client;
 use prometheus_client::registry::Registry;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::{
     Config, Error,
     args::{Arguments, Log, LogFormat},
+    disk::{FreeBytes, Space},
     dump::Criu,
     failed::chain,
     health::{self, Ready},
@@ -26,7 +31,10 @@ use super::{
 use crate::{checkpoint::Engine, runtime::locate::Roots};
 
 /// How often it is looked whether the node's facts have changed. They are told only when they have.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_mins(1);
+
+/// How long the lease may take to be given back.
+const GIVE_BACK_WITHIN: Duration = Duration::from_secs(2);
 
 /// Threads beside those of the dumps, for looks at the disk.
 const MORE_THREADS: usize = 4;
@@ -81,19 +89,18 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
     let ready = Ready::default();
     listen(&arguments, &metrics, &ready).await?;
     let told = told()?;
-    let lease = lease::keep(
-        client.clone(),
-        arguments.namespace.clone(),
-        arguments.node_name.clone(),
-    );
-    tokio::spawn(lease);
-    tokio::spawn(tell_of_node(
-        client.clone(),
-        arguments.clone(),
-        engine.clone(),
-        images.clone(),
-        ready.clone(),
-    ));
+    let (ends, ended) = watch::channel(false);
+    let until_ended = |mut ended: watch::Receiver<bool>| async move {
+        // Ends as well when nobody is left to say so.
+        let _ = ended.wait_for(|ended| *ended).await;
+    };
+    let lease = tokio::spawn({
+        let (client, ended) = (client.clone(), ended.clone());
+        let (namespace, node) = (arguments.namespace.clone(), arguments.node_name.clone());
+        async move { lease::keep(client, &namespace, &node, until_ended(ended)).await }
+    });
+    let teller = Teller::new(&client, &engine, &images, &ready, &arguments);
+    let teller = tokio::spawn(teller.tell());
     let roots = Roots {
         prefix: arguments.prefix.clone(),
         ..Roots::default()
@@ -119,6 +126,9 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
         synced: ready.synced,
     };
     super::run(config, dumper, told).await;
+    teller.abort();
+    ends.send_replace(true);
+    let _ = tokio::time::timeout(GIVE_BACK_WITHIN, lease).await;
     info!("has ended");
     Ok(())
 }
@@ -157,30 +167,70 @@ fn told() -> Result<impl Future<Output = ()> + Send + 'static, Error> {
     })
 }
 
-/// Tells the operator what this node can do, whenever that has changed.
-async fn tell_of_node(
+/// Tells the operator what this node can do.
+struct Teller {
     client: Client,
-    arguments: Arguments,
+    node: String,
     engine: Engine,
     images: ImageRoot,
+    settings: node::Settings,
     ready: Ready,
-) {
-    let mut told = None;
-    loop {
-        let (engine, images) = (engine.clone(), images.clone());
-        let (reserve, concurrency) = (arguments.reserve, arguments.concurrency);
-        let look = tokio::task::spawn_blocking(move || {
-            node::Facts::gather(&engine, &images, &reserve, concurrency)
-        });
-        if let Ok(facts) = look.await {
-            ready.criu.store(facts.criu.is_some(), Ordering::Relaxed);
-            if told.as_ref() != Some(&facts) {
-                match node::publish(&client, &arguments.node_name, &facts).await {
-                    Ok(()) => told = Some(facts),
-                    Err(error) => warn!(error = chain(&error), "could not tell of this node"),
-                }
-            }
+}
+
+impl Teller {
+    fn new(
+        client: &Client,
+        engine: &Engine,
+        images: &ImageRoot,
+        ready: &Ready,
+        arguments: &Arguments,
+    ) -> Self {
+        Self {
+            client: client.clone(),
+            node: arguments.node_name.clone(),
+            engine: engine.clone(),
+            images: images.clone(),
+            settings: node::Settings {
+                image_root: arguments.image_root.clone(),
+                reserve: arguments.reserve,
+                concurrency: arguments.concurrency,
+                prefix: arguments.prefix.clone(),
+            },
+            ready: ready.clone(),
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+    }
+
+    /// Tells it whenever it has changed, for ever.
+    async fn tell(self) {
+        let Self {
+            client,
+            node,
+            engine,
+            images,
+            settings,
+            ready,
+        } = self;
+        let reserve = settings.reserve;
+        let gather = move || node::Facts::gather(&engine, settings, Timestamp::now());
+        let Ok(facts) = tokio::task::spawn_blocking(gather).await else {
+            return;
+        };
+        ready.criu.store(facts.is_ready(), Ordering::Relaxed);
+        let mut publisher = node::Publisher::new(client, &node);
+        let mut free = FreeBytes::default();
+        loop {
+            let root = images.path().to_owned();
+            let space = tokio::task::spawn_blocking(move || Space::of(&root)).await;
+            let usable = space.ok().and_then(Result::ok);
+            if let Some(space) = usable {
+                free.look(space.usable(reserve));
+            }
+            let told = usable.and_then(|_| free.published());
+            let status = facts.status(told, Timestamp::now());
+            if let Err(error) = publisher.publish(&status).await {
+                warn!(error = chain(&error), "could not tell of this node");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 }

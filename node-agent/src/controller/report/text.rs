@@ -1,25 +1,28 @@
 //! What people read: pauses, sizes, and what to do next.
 
+use std::path::Path;
+
 use kube::ResourceExt as _;
 use stillframe_crds::{ContainerCheckpoint, Reason, checkpoint::Failure};
 
+use super::milliseconds;
 use crate::controller::place::SavedReport;
 
 /// How long something took, such as `63ms`, `1.2s` or `2m5s`.
 #[must_use]
 pub fn pause(milliseconds: i64) -> String {
     let seconds = milliseconds / 1000;
-    match milliseconds {
-        ..1000 => format!("{milliseconds}ms"),
-        ..60_000 => format!("{seconds}.{}s", milliseconds % 1000 / 100),
-        _ => format!("{}m{}s", seconds / 60, seconds % 60),
+    match seconds {
+        ..1 => format!("{milliseconds}ms"),
+        1..60 => format!("{seconds}.{}s", milliseconds % 1000 / 100),
+        60.. => format!("{}m{}s", seconds / 60, seconds % 60),
     }
 }
 
 /// A number of bytes, such as `512`, `5.2Mi` or `1.0Gi`.
 #[must_use]
-pub fn size(bytes: i64) -> String {
-    let mut tenths = i128::from(bytes) * 10;
+pub fn size(bytes: u64) -> String {
+    let mut tenths = u128::from(bytes) * 10;
     let mut unit = "";
     for next in ["Ki", "Mi", "Gi", "Ti", "Pi"] {
         if tenths < 10_240 {
@@ -45,11 +48,16 @@ pub fn fetch(node: &str, path: &str, name: &str) -> String {
 
 /// Why it is ready, and what to do next.
 #[must_use]
-pub fn ready(object: &ContainerCheckpoint, node: &str, saved: &SavedReport) -> (Reason, String) {
+pub fn ready(
+    object: &ContainerCheckpoint,
+    node: &str,
+    path: &Path,
+    saved: &SavedReport,
+) -> (Reason, String) {
     let name = object.name_any();
-    let path = &saved.path;
+    let path = path.display().to_string();
     let size = size(saved.size_bytes);
-    let fetch = fetch(node, path, &name);
+    let fetch = fetch(node, &path, &name);
     if object.spec.options.pre_dump {
         let message = format!(
             "the memory is saved on node {node} in {path} ({size}). \
@@ -58,7 +66,7 @@ pub fn ready(object: &ContainerCheckpoint, node: &str, saved: &SavedReport) -> (
         return (Reason::PreDumped, message);
     }
     let ended = object.spec.options.ends_the_container();
-    let stood = match saved.pause_milliseconds.map(pause) {
+    let stood = match saved.pause_microseconds.map(milliseconds).map(pause) {
         _ if ended => "the container has ended".to_owned(),
         Some(pause) => format!("the container stood still for {pause}"),
         None => "the container goes on".to_owned(),
@@ -66,7 +74,10 @@ pub fn ready(object: &ContainerCheckpoint, node: &str, saved: &SavedReport) -> (
     let message = format!(
         "the image is complete on node {node} in {path} ({size}); {stood}. To fetch it: {fetch}\n\
          To restore it there: {runtime} restore --image-path {path} --bundle BUNDLE {name}",
-        runtime = saved.runtime.name,
+        runtime = saved
+            .runtime
+            .as_ref()
+            .map_or("runc", |runtime| runtime.name.as_str()),
     );
     (Reason::Checkpointed, message)
 }

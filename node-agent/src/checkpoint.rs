@@ -33,3 +33,4 @@ pub use request::{
     CgroupsMode, Image, Kind, NetworkLock, Options, PageServer, Parent, Request, RequestError,
 };
 pub use run::run;
+pub use target::config_of;

@@ -21,6 +21,7 @@ mod log;
 mod node;
 mod preflight;
 mod root;
+mod run;
 mod signals;
 
 use app::{Globals, Names, Stop, Verb};
@@ -69,9 +70,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     let environment = Environment::look();
     let log = Arc::new(Log::new());
-    let subscriber = tracing_subscriber::registry().with(RuncLayer(Arc::clone(&log)));
-    // It fails only where somebody set one up before, who then gets the events.
-    let _ = tracing::subscriber::set_global_default(subscriber);
     let status = start(&args, names, &environment, &log).unwrap_or_else(|stop| end(&stop, &log));
     ExitCode::from(status)
 }
@@ -97,8 +95,13 @@ fn start(
     let root = prepare(&globals, environment, log)?;
     let verb = app::read_verb(&globals.args, &names, &environment.root)?;
     match verb {
-        Verb::Preflight(args) => Ok(preflight::run(&args)),
+        Verb::Preflight(args) => {
+            log_as_runc(log);
+            Ok(preflight::run(&args))
+        }
+        Verb::Run(args) => Ok(run::run(&args)),
         Verb::Checkpoint(parsed) => {
+            log_as_runc(log);
             let cancel = signals::cancel_on_signals().map_err(|error| Stop::failed(&error))?;
             let around = Surroundings {
                 names,
@@ -112,6 +115,13 @@ fn start(
                 .map_err(|error| Stop::failed(&format!("write /dev/stdout: {error}")))
         }
     }
+}
+
+/// Has the engine's events written as runc writes its log.
+fn log_as_runc(log: &Arc<Log>) {
+    let subscriber = tracing_subscriber::registry().with(RuncLayer(Arc::clone(log)));
+    // It fails only where somebody set one up before, who then gets the events.
+    let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
 /// What runc does before any verb (`app.Before`): the state root, then the log.

@@ -1,13 +1,16 @@
-//! The engine that checkpoints one container on this node, and the command in front of it.
+//! The engine that checkpoints one container on this node, the command in front of it, and the agent
+//! that serves the API.
 //!
-//! `cli → checkpoint → {runtime, criu, images}`: an arrow is a use, nothing points back, and
-//! nothing here knows of Kubernetes. All may use
+//! `{cli, controller} → checkpoint → {runtime, criu, images}`: an arrow is a use, nothing points back,
+//! and only `controller` knows of Kubernetes. All may use
 //! `go_text`, the words in which runc reports errors, and `pidfd`.
 
 pub mod checkpoint;
 pub mod cli;
+pub mod controller;
 pub mod criu;
 mod go_text;
+mod host;
 pub mod images;
 mod pidfd;
 pub mod runtime;

@@ -36,20 +36,13 @@ impl Dump<'_> {
         let digest = self.durable().then(|| images::digest(&folder)).transpose();
         let digest = digest.map_err(Error::Publish)?;
         let image_path = match &self.request.image {
-            Image::InPlace { dir, .. } => dir.clone(),
-            Image::Publish { dir } => {
-                images::name(&self.dirs.image, dir).map_err(Error::Publish)?;
-                dir.clone()
-            }
+            Image::InPlace { dir, .. } | Image::Publish { dir } => dir.clone(),
         };
-        if let Some(pause) = pause {
-            observer.step(Step::Done(pause));
-        }
-        let work_path = match (&self.request.work_dir, &self.request.image) {
-            (Some(work), _) => work.clone(),
-            (None, _) => image_path.clone(),
+        let work_path = match &self.request.work_dir {
+            Some(work) => work.clone(),
+            None => image_path.clone(),
         };
-        Ok(Report {
+        let mut report = Report {
             image_path,
             work_path,
             size_bytes: size.bytes,
@@ -59,12 +52,21 @@ impl Dump<'_> {
                 .filter(|_| self.request.kind == Kind::Dump)
                 .map(micros),
             dump_microseconds: micros(responded - self.started),
-            publish_microseconds: micros(responded.elapsed()),
+            publish_microseconds: 0,
             stats,
             criu_version: self.version.to_string(),
             network_lock: lock.map(|method| method.as_str().to_owned()),
             warnings,
-        })
+        };
+        if let Image::Publish { dir } = &self.request.image {
+            observer.complete(&report);
+            images::name(&self.dirs.image, dir).map_err(Error::Publish)?;
+        }
+        if let Some(pause) = pause {
+            observer.step(Step::Done(pause));
+        }
+        report.publish_microseconds = micros(responded.elapsed());
+        Ok(report)
     }
 }
 

@@ -119,7 +119,7 @@ pub fn repair(record: &Record) -> Vec<Error> {
     // A dump that ended the container and is complete is all that is left of it, and keeps its lock
     // for the restore.
     let complete = entry.ends_container && !init.lives() && super::run::is_complete(&entry.image);
-    if let Some(network) = network.as_ref().filter(|_| !complete) {
+    if let Some(network) = network.as_ref().filter(|_| !complete || entry.lift_lock) {
         left.extend(unlock(network).err().map(Error::Unlock));
     }
     if !complete && !entry.link_remaps.is_empty() {
@@ -148,7 +148,11 @@ fn restore(group: &FreezerBefore) -> Result<(), cgroup::Error> {
     }
 }
 
-fn unlock(network: &LockedNetwork) -> Result<(), lock::Error> {
+/// Removes the lock that a dump left in its network namespace.
+///
+/// # Errors
+/// A tool that refused; the lock is there still.
+pub(super) fn unlock(network: &LockedNetwork) -> Result<(), lock::Error> {
     // A namespace that is gone took its rules with it.
     let Some(inside) = Namespace::find(network.inode) else {
         return Ok(());

@@ -61,4 +61,10 @@ pub enum Step {
 pub trait Observer: std::fmt::Debug {
     /// A step has been reached.
     fn step(&mut self, step: Step);
+
+    /// The image is complete and gets its final name next: what the report will say, but for
+    /// `publish_microseconds`. Whoever notes it now knows of a found image how it was made.
+    fn complete(&mut self, report: &Report) {
+        let _ = report;
+    }
 }

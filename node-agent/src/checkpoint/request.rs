@@ -33,6 +33,9 @@ pub struct Request {
     pub max_pause: Option<Duration>,
     /// Hand CRIU the site's configuration file, as runc does.
     pub site_config: bool,
+    /// Lift the network lock also after a dump that ended the container. CRIU leaves it for the
+    /// restore, which expects it; whoever else lives in that network namespace cannot wait.
+    pub lift_lock: bool,
 }
 
 /// What is taken.

@@ -13,7 +13,7 @@ use super::{
     dirs::Dirs,
     engine::Engine,
     guardian::Guardian,
-    journal::Journal,
+    journal::{Journal, Record},
     plan::{self, FreezeFacts},
     prepare::Ready,
     repair,
@@ -158,10 +158,21 @@ impl Dump<'_> {
                 return ended;
             }
         }
+        let ended = ended.map(|report| self.lift_lock(&record, report));
         let finished = record.finish();
         guardian.dismiss();
         finished?;
         ended
+    }
+
+    /// Where the container has ended CRIU has left the lock in place.
+    fn lift_lock(&self, record: &Record, mut report: Report) -> Report {
+        let lifts = self.request.lift_lock && self.ends_container();
+        let network = record.entry.network.as_ref().filter(|_| lifts);
+        if let Some(Err(error)) = network.map(repair::unlock) {
+            report.warnings.push(repair::chain(&error));
+        }
+        report
     }
 
     pub(super) fn ends_container(&self) -> bool {

@@ -124,6 +124,14 @@ impl SiteConfig {
     }
 }
 
+/// The configuration file that a container's runtime hands CRIU, if any.
+#[must_use]
+pub fn config_of(container: &Container) -> Option<PathBuf> {
+    let default = default_config(container.flavour);
+    let file = plan::config_file(container.annotation(CONFIG_ANNOTATION), default);
+    file.map(Path::to_owned)
+}
+
 /// Each runtime's own file; crun falls back to runc's (`libcriu` part of crun 1.29).
 fn default_config(flavour: Flavour) -> &'static Path {
     match flavour {

@@ -215,6 +215,8 @@ pub(crate) enum Verb {
     Checkpoint(Parsed),
     /// `preflight`, with its arguments unread.
     Preflight(Vec<OsString>),
+    /// `run`, with its arguments unread.
+    Run(Vec<OsString>),
 }
 
 /// Finds the verb and, for those that runc has, reads its flags.
@@ -228,6 +230,7 @@ pub(crate) fn read_verb(args: &[OsString], names: &Names, globals: &Path) -> Res
     match verb.as_bytes() {
         b"checkpoint" => read_checkpoint(rest, names).map(Verb::Checkpoint),
         b"preflight" => Ok(Verb::Preflight(rest.to_vec())),
+        b"run" => Ok(Verb::Run(rest.to_vec())),
         b"help" | b"h" => Err(help_topic(rest, names, globals)),
         _ => Err(Stop::no_topic(verb)),
     }
@@ -270,6 +273,7 @@ fn help_topic(args: &[OsString], names: &Names, globals: &Path) -> Stop {
         b"" => Stop::shown(program_help(names, &global_flags(globals))),
         b"checkpoint" => Stop::shown(checkpoint_help(names)),
         b"preflight" => Stop::shown(super::preflight::help()),
+        b"run" => Stop::shown(super::run::help()),
         b"help" | b"h" => Stop::shown(help_of_help()),
         _ => Stop::no_topic(topic),
     }

@@ -7,10 +7,9 @@ use std::{
 
 use clap::{CommandFactory, Parser, ValueEnum};
 
-mod facts;
-mod gather;
 mod render;
-mod warnings;
+
+use crate::{criu::Launch, host};
 
 /// Shows what this node can do: CRIU, cgroups, runtimes, rights, and pairs that are known to be bad.
 ///
@@ -49,8 +48,9 @@ pub(crate) fn run(args: &[OsString]) -> u8 {
             return u8::try_from(error.exit_code()).unwrap_or(1);
         }
     };
-    let facts = gather::gather();
-    let warnings = warnings::warnings(&facts);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let facts = host::gather(&Launch::default(), None, &path);
+    let warnings = host::warnings(&facts);
     let text = match arguments.output {
         Output::Text => render::text(&facts, &warnings),
         Output::Json => render::json(&facts, &warnings),

@@ -207,6 +207,15 @@ impl Container {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Every value of an annotation, in recorded order: who takes one for proof wants to know that
+    /// there is no other.
+    pub fn annotation_values<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+        self.annotations
+            .iter()
+            .filter(move |(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
+    }
+
     /// The namespace of this type, when one was configured; the first one counts.
     #[must_use]
     pub fn namespace(&self, kind: NamespaceKind) -> Option<&Namespace> {

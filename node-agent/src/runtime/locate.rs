@@ -8,6 +8,7 @@ use std::{
 use crate::runtime::{Container, ContainerId, document::Field, load};
 
 mod pod_id;
+mod shim;
 
 pub use pod_id::{Engine, PodContainerId};
 

@@ -68,6 +68,7 @@ fn publish(words: &[String]) -> Result<(), String> {
         timeout: None,
         max_pause,
         site_config: false,
+        lift_lock: false,
     };
     let cancel = Cancel::new().map_err(|error| error.to_string())?;
     let engine = Engine::of_this_host();

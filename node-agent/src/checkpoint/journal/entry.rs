@@ -15,6 +15,10 @@ use crate::{
 
 /// What a dump would leave behind if everything died now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of the dump that a repair depends on"
+)]
 pub struct Entry {
     /// The container's id.
     pub container: String,
@@ -41,6 +45,9 @@ pub struct Entry {
     pub partial: bool,
     /// The container ends, and a lock that outlives it is CRIU's word to the restore.
     pub ends_container: bool,
+    /// The lock goes even so.
+    #[serde(default)]
+    pub lift_lock: bool,
 }
 
 /// A freezer before the dump.

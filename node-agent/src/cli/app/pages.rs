@@ -16,6 +16,10 @@ const COMMANDS: &[help::Entry] = &[
         usage: "show what this node can do",
     },
     help::Entry {
+        names: &["run"],
+        usage: "checkpoint this node's containers as objects in its cluster ask",
+    },
+    help::Entry {
         names: &["help", "h"],
         usage: HELP_USAGE,
     },

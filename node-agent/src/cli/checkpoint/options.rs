@@ -160,6 +160,7 @@ impl Checked<'_> {
             timeout: parse_bound(&given("timeout")).ok().flatten(),
             max_pause: None,
             site_config: true,
+            lift_lock: false,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{facts::Facts, warnings::Warning};
+use crate::host::{Facts, Warning};
 
 #[derive(Serialize)]
 struct Document<'a> {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::facts::Facts;
+use super::Facts;
 
 /// The oldest CRIU whose dumps of containers are supported (external pid namespaces).
 const OLDEST_CRIU: u32 = 31_500;
@@ -17,17 +17,17 @@ const PIPE_BYTES: u64 = 16 << 20;
 /// Something that will not work, or not well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Warning {
+pub(crate) struct Warning {
     /// A stable name.
-    pub(super) reason: &'static str,
+    pub(crate) reason: &'static str,
     /// What does not work.
-    pub(super) message: String,
+    pub(crate) message: String,
     /// What to do about it.
-    pub(super) advice: &'static str,
+    pub(crate) advice: &'static str,
 }
 
 /// Every warning that the facts give, the gravest first.
-pub(super) fn warnings(facts: &Facts) -> Vec<Warning> {
+pub(crate) fn warnings(facts: &Facts) -> Vec<Warning> {
     let checks = [
         criu_silent,
         criu_too_old,
@@ -198,7 +198,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::cli::preflight::facts::{Criu, Kernel};
+    use crate::host::{Criu, Kernel};
 
     fn good() -> Facts {
         Facts {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -10,7 +11,7 @@ use std::{
 
 use nix::{sys::statfs, unistd::AccessFlags};
 
-use super::facts::{Criu, Facts, Kernel, Runtime};
+use super::{Criu, Facts, Kernel, Runtime};
 use crate::{
     criu::{Launch, Swrk, abilities::Abilities, messages::CriuFeatures},
     runtime::cgroup,
@@ -38,15 +39,16 @@ const CRIU_WITHIN: Duration = Duration::from_secs(10);
 /// From this on CRIU knows no lock at all (3.19).
 const SKIP_CRIU: u32 = 31_900;
 
-/// Everything.
-pub(super) fn gather() -> Facts {
+/// Everything, as CRIU tells it when it is started like this; its abilities are remembered in
+/// `cache`.
+pub(crate) fn gather(launch: &Launch, cache: Option<&Path>, path: &OsStr) -> Facts {
     let version = cgroup::version();
     Facts {
         kernel: kernel(),
-        criu: criu(),
+        criu: criu(launch, cache),
         cgroups: version_name(version).to_owned(),
         freezer: freezer(version),
-        runtimes: runtimes(),
+        runtimes: runtimes(path),
         state_roots: STATE_ROOTS
             .map(PathBuf::from)
             .into_iter()
@@ -72,10 +74,9 @@ fn kernel() -> Kernel {
 
 /// Asks CRIU twice, each time a process of its own: one that cannot answer the second question
 /// still has told its version.
-fn criu() -> Criu {
-    let launch = Launch::default();
+fn criu(launch: &Launch, cache: Option<&Path>) -> Criu {
     let until = Instant::now() + CRIU_WITHIN;
-    let version = match Swrk::start(&launch).and_then(|mut criu| criu.version(until)) {
+    let version = match Swrk::start(launch).and_then(|mut criu| criu.version(until)) {
         Ok(version) => version,
         Err(error) => {
             return Criu {
@@ -89,7 +90,7 @@ fn criu() -> Criu {
         lazy_pages: Some(true),
         pidfd_store: Some(true),
     };
-    let asked = Swrk::start(&launch).and_then(|mut criu| criu.features(wanted, until));
+    let asked = Swrk::start(launch).and_then(|mut criu| criu.features(wanted, until));
     let (features, error) = match asked {
         Ok(features) => (features, None),
         Err(error) => (CriuFeatures::default(), Some(error.to_string())),
@@ -102,7 +103,7 @@ fn criu() -> Criu {
         mem_track: features.mem_track.unwrap_or(false),
         lazy_pages: features.lazy_pages.unwrap_or(false),
         pidfd_store: features.pidfd_store.unwrap_or(false),
-        network_locks: network_locks(number, Abilities::of(&launch, None, until)),
+        network_locks: network_locks(number, Abilities::of(launch, cache, until)),
     }
 }
 
@@ -139,10 +140,10 @@ fn freezer(version: cgroup::Version) -> Option<&'static str> {
     }
 }
 
-fn runtimes() -> BTreeMap<&'static str, Runtime> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
+/// The runtimes in a search path.
+fn runtimes(path: &OsStr) -> BTreeMap<&'static str, Runtime> {
     let find = |name: &str| {
-        std::env::split_paths(&path)
+        std::env::split_paths(path)
             .map(|folder| folder.join(name))
             .find(|file| file.is_file() && nix::unistd::access(file, AccessFlags::X_OK).is_ok())
     };

@@ -1,0 +1,349 @@
+//! The loop: hears of objects, looks at their places, decides, and has jobs do what was decided.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+};
+
+use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use stillframe_crds::{ContainerCheckpoint, checkpoint::RelativePath};
+use tokio::{
+    sync::watch,
+    task::{Id, JoinError, JoinSet},
+};
+use tracing::{debug, error, warn};
+
+use super::{
+    context::Context,
+    decide::{self, Action, Busy, Holds, Local},
+    dump::Dumper,
+    job::{Ended, Job, Wish},
+    look::{self, Look},
+    stop::{Phase, Stop},
+    store::{Store, Uid},
+    watch::Heard,
+};
+
+/// What a task of the loop comes back with.
+#[derive(Debug)]
+enum Message {
+    Looked(Box<ContainerCheckpoint>, Box<Look>),
+    Ended(Ended),
+}
+
+/// A task of the loop.
+#[derive(Debug)]
+struct Task {
+    busy: Busy,
+    wishes: watch::Sender<Wish>,
+    /// The object has changed since the task began.
+    again: bool,
+}
+
+/// The loop's own state.
+#[derive(Debug)]
+pub(super) struct Agent<D: Dumper> {
+    context: Arc<Context<D>>,
+    store: Store,
+    synced: bool,
+    ready: Arc<AtomicBool>,
+    tasks: HashMap<Uid, Task>,
+    set: JoinSet<Message>,
+    ids: HashMap<Id, Uid>,
+    stopping: bool,
+}
+
+impl<D: Dumper> Agent<D> {
+    /// A loop; `ready` is set once all objects are known.
+    pub(super) fn new(context: Arc<Context<D>>, ready: Arc<AtomicBool>) -> Self {
+        Self {
+            context,
+            store: Store::default(),
+            synced: false,
+            ready,
+            tasks: HashMap::new(),
+            set: JoinSet::new(),
+            ids: HashMap::new(),
+            stopping: false,
+        }
+    }
+
+    /// Works until it is told to end and has nothing left to do.
+    pub(super) async fn run(mut self, heard: impl Stream<Item = Heard>, mut stop: Stop) {
+        let mut heard = std::pin::pin!(heard);
+        loop {
+            if self.stopping && self.tasks.is_empty() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                phase = stop.next() => match phase {
+                    Phase::Drain => self.stopping = true,
+                    Phase::CallOff => self.call_off(),
+                    Phase::Leave => {
+                        warn!(tasks = self.tasks.len(), "leaves with work undone");
+                        return;
+                    }
+                },
+                Some(ended) = self.set.join_next_with_id() => self.ended(ended),
+                Some(heard) = heard.next() => self.hear(heard),
+            }
+            self.context.metrics.jobs.set(count(self.tasks.len()));
+        }
+    }
+
+    /// The grace period is over: what still runs is rolled back.
+    fn call_off(&mut self) {
+        for task in self
+            .tasks
+            .values()
+            .filter(|task| task.busy == Busy::Working)
+        {
+            task.wishes.send_replace(Wish::AgentEnds);
+        }
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        match heard {
+            Heard::Object(object) => {
+                let assigned = object.status.as_ref().and_then(|s| s.node_name.as_deref());
+                if assigned != Some(self.context.node.as_str()) {
+                    return;
+                }
+                let about = object.clone();
+                let settled = object.is_finished();
+                if self.store.put(*object) && (self.synced || settled) {
+                    self.handle(about);
+                    if settled {
+                        self.handle_waiting();
+                    }
+                }
+            }
+            Heard::Gone(uid) => self.gone(&uid),
+            Heard::Listed(listed) => self.listed(&listed),
+        }
+        self.context.metrics.objects.set(count(self.store.len()));
+    }
+
+    fn gone(&mut self, uid: &str) {
+        self.store.remove(uid);
+        if let Some(task) = self.tasks.get(uid) {
+            task.wishes.send_replace(Wish::Withdrawn);
+        }
+        self.handle_waiting();
+    }
+
+    fn listed(&mut self, listed: &HashSet<Uid>) {
+        let missing = |uid: &&Uid| !listed.contains(*uid);
+        let gone: Vec<Uid> = self.store.uids().filter(missing).cloned().collect();
+        for uid in gone {
+            self.gone(&uid);
+        }
+        if !self.synced {
+            self.synced = true;
+            self.ready.store(true, Ordering::Relaxed);
+            debug!(objects = self.store.len(), "knows all objects of this node");
+            for object in self.store.open() {
+                self.handle(object);
+            }
+        }
+    }
+
+    /// Deleted objects may have waited for others to go.
+    fn handle_waiting(&mut self) {
+        if !self.synced {
+            return;
+        }
+        for object in self.store.open() {
+            if object.is_deleted() {
+                self.handle(object);
+            }
+        }
+    }
+
+    /// Sees to an object: at once where something runs for it, else after a look at its place.
+    fn handle(&mut self, object: Box<ContainerCheckpoint>) {
+        let Some(uid) = object.uid() else {
+            return;
+        };
+        if let Some(task) = self.tasks.get_mut(&uid) {
+            let local = Local {
+                busy: task.busy,
+                holds: Holds::Nothing,
+                children: false,
+                free: false,
+                stopping: self.stopping,
+            };
+            if decide::decide(&object, local, Timestamp::now()) == Action::Cancel {
+                task.busy = Busy::Ending;
+                task.wishes.send_replace(Wish::Withdrawn);
+            }
+            task.again = true;
+            return;
+        }
+        if !decide::needs_look(&object) {
+            return;
+        }
+        let context = Arc::clone(&self.context);
+        let (wishes, _) = watch::channel(Wish::GoOn);
+        self.spawn(uid, Busy::Removing, wishes, async move {
+            let look = look::look(&context, &object).await;
+            Message::Looked(object, Box::new(look))
+        });
+    }
+
+    fn spawn(
+        &mut self,
+        uid: Uid,
+        busy: Busy,
+        wishes: watch::Sender<Wish>,
+        task: impl Future<Output = Message> + Send + 'static,
+    ) {
+        let id = self.set.spawn(task).id();
+        self.ids.insert(id, uid.clone());
+        let task = Task {
+            busy,
+            wishes,
+            again: false,
+        };
+        self.tasks.insert(uid, task);
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Message), JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(uid) = self.ids.remove(&id) else {
+            return;
+        };
+        let Some(task) = self.tasks.remove(&uid) else {
+            return;
+        };
+        match ended {
+            Ok((_, Message::Looked(object, look))) => {
+                let known = self.store.get(&uid).cloned().map(Box::new);
+                self.act(known.unwrap_or(object), *look);
+            }
+            Ok((_, Message::Ended(ended))) => {
+                let settled = ended.object.is_some();
+                let news = ended.object.is_some_and(|object| self.store.put(*object));
+                if (task.again || news)
+                    && !ended.refused
+                    && let Some(object) = self.store.get(&uid)
+                {
+                    self.handle(Box::new(object.clone()));
+                }
+                if settled {
+                    self.handle_waiting_but(&uid);
+                }
+            }
+            Err(error) => error!(uid, %error, "a task of the agent broke"),
+        }
+    }
+
+    /// As [`Self::handle_waiting`], but for one, whose own task has just ended.
+    fn handle_waiting_but(&mut self, uid: &str) {
+        for object in self.store.open() {
+            let namespace = object.namespace().unwrap_or_default();
+            let children = self.store.children_of(&namespace, &object.name_any());
+            // One that still waits would go round for ever.
+            let waits = !children.is_empty();
+            if object.is_deleted() && !waits && object.metadata.uid.as_deref() != Some(uid) {
+                self.handle(object);
+            }
+        }
+    }
+
+    fn act(&mut self, object: Box<ContainerCheckpoint>, look: Look) {
+        let Some(uid) = object.uid() else {
+            return;
+        };
+        let namespace = object.namespace().unwrap_or_default();
+        let mut children = self.store.children_of(&namespace, &object.name_any());
+        children.extend(look.children.iter().cloned());
+        let status = object.status.as_ref();
+        let container = status.and_then(|status| status.container_id.as_deref());
+        let local = Local {
+            busy: Busy::Idle,
+            holds: look.holds,
+            children: !children.is_empty(),
+            free: container.is_some_and(|id| self.context.queue.is_free(id)),
+            stopping: self.stopping,
+        };
+        let action = decide::decide(&object, local, Timestamp::now());
+        debug!(uid, ?action, ?local, "decided");
+        let wanted = object.spec.options.parent_ref.as_ref();
+        let parent = wanted.and_then(|parent| self.store.image_of(&namespace, &parent.name));
+        let (wishes, wish) = watch::channel(Wish::GoOn);
+        let job = Job {
+            context: Arc::clone(&self.context),
+            object,
+            wishes: wish,
+        };
+        let around = Around {
+            look,
+            parent,
+            children,
+        };
+        if let Some((busy, work)) = work(action, job, around) {
+            let message = async move { Message::Ended(work.await) };
+            self.spawn(uid, busy, wishes, message);
+        }
+    }
+}
+
+/// What a job needs to know of the object's surroundings.
+#[derive(Debug)]
+struct Around {
+    look: Look,
+    parent: Option<RelativePath>,
+    children: Vec<String>,
+}
+
+/// The work that an action is.
+fn work<D: Dumper>(
+    action: Action,
+    job: Job<D>,
+    around: Around,
+) -> Option<(Busy, BoxFuture<'static, Ended>)> {
+    let Around {
+        look,
+        parent,
+        children,
+    } = around;
+    let Look {
+        place,
+        holds: _,
+        report,
+        children: _,
+        trouble,
+    } = look;
+    let goes = job.object.is_deleted() || job.object.is_finished();
+    if let Some(failed) = trouble.filter(|_| !goes) {
+        let work = async move { job.fail(&failed, None).await };
+        return Some((Busy::Working, work.boxed()));
+    }
+    Some(match action {
+        Action::Nothing | Action::Cancel => return None,
+        Action::Start | Action::Queue => (Busy::Working, job.checkpoint(parent).boxed()),
+        Action::Adopt => {
+            let (place, report) = place.zip(report)?;
+            (Busy::Working, job.adopt(place, report).boxed())
+        }
+        Action::FailRestarted => (Busy::Working, job.fail_restarted(place).boxed()),
+        Action::TimeOut => (Busy::Working, job.time_out().boxed()),
+        Action::Remove => (Busy::Removing, job.remove(place).boxed()),
+        Action::Discard => (Busy::Removing, job.discard(place).boxed()),
+        Action::WaitForChildren => {
+            let work = async move { job.wait_for_children(&children).await };
+            (Busy::Removing, work.boxed())
+        }
+    })
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,265 @@
+//! The dump itself, behind the seam that lets hundreds of agents be simulated without CRIU.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use nix::errno::Errno;
+use stillframe_crds::{Reason, checkpoint::RuntimeFacts};
+
+use super::{
+    disk::{self, Footprint, MemoryGoes, Reserve, Space},
+    failed::{Failed, chain},
+    failure, identity,
+    order::{Dirs, Order},
+    page_server::{self, Allowances},
+    place::{ImageRoot, SavedReport},
+};
+use crate::{
+    checkpoint::{self, Engine, Observer, Report, Step, journal::Journal, repair},
+    criu::{
+        Cancel,
+        config::{self, Allowed, Site},
+    },
+    runtime::{
+        Container, Status,
+        locate::{self, PodContainerId, Roots},
+    },
+};
+
+mod dedup;
+
+/// Is told how a dump goes.
+pub trait Notes: Send {
+    /// A step has been reached.
+    fn step(&mut self, step: Step);
+    /// The image is complete and gets its final name next.
+    fn complete(&mut self, report: &SavedReport);
+}
+
+/// Makes dumps. Everything here blocks.
+pub trait Dumper: Send + Sync + 'static {
+    /// A container that was found and may be dumped.
+    type Found: Send + Sync + 'static;
+
+    /// Finds the container of an order and makes sure that it is the one, and may be dumped.
+    ///
+    /// # Errors
+    /// Why not. Nothing has been touched.
+    fn find(&self, order: &Order) -> Result<Self::Found, Failed>;
+
+    /// Dumps it.
+    ///
+    /// # Errors
+    /// Why it failed. The container goes on.
+    fn dump(
+        &self,
+        order: &Order,
+        found: &Self::Found,
+        dirs: Dirs,
+        bounds: &Bounds,
+        notes: &mut dyn Notes,
+    ) -> Result<SavedReport, Failed>;
+
+    /// Puts right what killed agents left, and says what that was.
+    fn sweep(&self) -> Vec<String>;
+}
+
+/// What ends a dump early.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// What is left of the request's time.
+    pub timeout: Duration,
+    /// Nobody wants it any more.
+    pub cancel: Cancel,
+}
+
+/// Dumps with CRIU.
+#[derive(Debug)]
+pub struct Criu {
+    /// This host's engine.
+    pub engine: Engine,
+    /// Where the runtimes keep their containers.
+    pub roots: Roots,
+    /// Where images go.
+    pub images: ImageRoot,
+    /// What stays free there.
+    pub reserve: Reserve,
+    /// Where memory may be sent.
+    pub page_servers: Allowances,
+}
+
+/// A container that was found.
+#[derive(Debug)]
+pub struct Found {
+    container: Container,
+    site: Allowed,
+}
+
+impl Dumper for Criu {
+    type Found = Found;
+
+    fn find(&self, order: &Order) -> Result<Found, Failed> {
+        let container = self.locate(order)?;
+        running(&container)?;
+        if let Some(server) = &order.options.page_server {
+            page_server::address(server, &self.page_servers)?;
+        }
+        self.room(order, &container)?;
+        let site = site(&container)?;
+        Ok(Found { container, site })
+    }
+
+    fn dump(
+        &self,
+        order: &Order,
+        found: &Found,
+        dirs: Dirs,
+        bounds: &Bounds,
+        notes: &mut dyn Notes,
+    ) -> Result<SavedReport, Failed> {
+        let Found { container, site } = found;
+        let log = dirs.work.join("dump.log");
+        let image = dirs.image.clone();
+        let mut request = order.request(dirs, site, bounds.timeout)?;
+        if let Some((server, asked)) = request
+            .page_server
+            .as_mut()
+            .zip(order.options.page_server.as_ref())
+        {
+            // The address that is allowed, not whatever the name means to CRIU.
+            server.address = page_server::address(asked, &self.page_servers)?.to_string();
+        }
+        let started = Time(Timestamp::now());
+        let runtime = RuntimeFacts {
+            name: container.flavour.to_string(),
+            version: None,
+        };
+        let mut observer = Adapter {
+            notes,
+            runtime: &runtime,
+            started: &started,
+        };
+        let report = checkpoint::run(
+            &self.engine,
+            container,
+            &request,
+            &bounds.cancel,
+            &mut observer,
+        )
+        .map_err(|error| Failed {
+            retryable: failure::retryable(&error),
+            failure: Box::new(failure::of(&error, log.exists().then_some(log.as_path()))),
+        })?;
+        let mut saved = SavedReport::of(&report, Some(runtime), started, Time(Timestamp::now()));
+        if order.options.auto_dedup {
+            saved
+                .warnings
+                .extend(dedup::run(&self.engine, &image).err());
+        }
+        Ok(saved)
+    }
+
+    fn sweep(&self) -> Vec<String> {
+        match Journal::open(&self.engine.run_dir) {
+            Ok(journal) => repair::sweep(&journal),
+            Err(error) => vec![chain(&error)],
+        }
+    }
+}
+
+impl Criu {
+    /// The container, once it is sure that it is the one and no other that nobody may touch.
+    fn locate(&self, order: &Order) -> Result<Container, Failed> {
+        let refused = |error: identity::Error| Failed::of(error.reason(), chain(&error));
+        let id: PodContainerId = order
+            .container_id
+            .parse()
+            .map_err(|error: locate::Error| Failed::of(Reason::InvalidSpec, chain(&error)))?;
+        let found = locate::find(&self.roots, &id);
+        let found = found.map_err(|error| identity::not_found(&self.roots, &id, error));
+        let (container, _) = found.map_err(refused)?;
+        let expected = identity::Expected {
+            engine: id.engine(),
+            namespace: order.namespace.clone(),
+            pod: order.pod_name.clone(),
+            sandbox_uid: order.sandbox_uid.clone(),
+            container: order.container_name.clone(),
+        };
+        identity::check(&container, &expected).map_err(refused)?;
+        identity::check_not_own(&container).map_err(refused)?;
+        Ok(container)
+    }
+
+    fn room(&self, order: &Order, container: &Container) -> Result<(), Failed> {
+        let memory = match &order.options.page_server {
+            Some(_) => MemoryGoes::Elsewhere,
+            None => MemoryGoes::ToDisk,
+        };
+        let space = Space::of(self.images.path())
+            .map_err(|error| Failed::of(error.reason(), chain(&error)))?;
+        let needed = Footprint::of(container).needed(memory);
+        disk::fits(space, self.reserve, needed)
+            .map_err(|error| Failed::of(error.reason(), chain(&error)))
+    }
+}
+
+fn running(container: &Container) -> Result<(), Failed> {
+    match container.status() {
+        Ok(Status::Running) => Ok(()),
+        Ok(Status::Paused) => Err(Failed::of(
+            Reason::ContainerPaused,
+            "the container is paused",
+        )),
+        Ok(status @ (Status::Created | Status::Stopped)) => Err(Failed::of(
+            Reason::ContainerReplaced,
+            format!("the container is {status}"),
+        )),
+        Err(error) => Err(Failed::of(Reason::StateUnreadable, chain(&error))),
+    }
+}
+
+/// What the container's own CRIU configuration asks for, as far as a file may.
+fn site(container: &Container) -> Result<Allowed, Failed> {
+    let Some(path) = checkpoint::config_of(container) else {
+        return Ok(Allowed::default());
+    };
+    let read = Site::open(&path).and_then(|site| site.allowed());
+    match read {
+        Err(config::Error::Read {
+            source: Errno::ENOENT,
+            ..
+        }) => Ok(Allowed::default()),
+        Ok(allowed) if allowed.tcp_close == Some(true) => {
+            let message = format!("{} asks for tcp-close", path.display());
+            Err(Failed::of(Reason::CriuOptionNotAllowed, message))
+        }
+        Ok(allowed) => Ok(allowed),
+        Err(error) => Err(Failed::of(Reason::CriuOptionNotAllowed, chain(&error))),
+    }
+}
+
+/// Hands the engine's steps on.
+struct Adapter<'a> {
+    notes: &'a mut dyn Notes,
+    runtime: &'a RuntimeFacts,
+    started: &'a Time,
+}
+
+impl std::fmt::Debug for Adapter<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Adapter")
+    }
+}
+
+impl Observer for Adapter<'_> {
+    fn step(&mut self, step: Step) {
+        self.notes.step(step);
+    }
+
+    fn complete(&mut self, report: &Report) {
+        let (runtime, started) = (Some(self.runtime.clone()), self.started.clone());
+        let saved = SavedReport::of(report, runtime, started, Time(Timestamp::now()));
+        self.notes.complete(&saved);
+    }
+}

@@ -1,0 +1,106 @@
+//! What an object's place holds, looked at where a slow disk keeps nobody else waiting.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+use stillframe_crds::ContainerCheckpoint;
+
+use super::{
+    context::Context,
+    decide::Holds,
+    dump::Dumper,
+    failed::Failed,
+    place::{Error, Place, SavedReport},
+};
+use crate::images::{self, Folder};
+
+/// What an object's place holds.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// The place, where the object's paths can be meant.
+    pub(super) place: Option<Place>,
+    /// What it holds of the object's own.
+    pub(super) holds: Holds,
+    /// What is known of an image that it holds.
+    pub(super) report: Option<SavedReport>,
+    /// Images whose link to a parent leads here; only looked for when the object goes.
+    pub(super) children: Vec<String>,
+    /// Why nobody can tell.
+    pub(super) trouble: Option<Failed>,
+}
+
+impl Look {
+    fn nothing(place: Option<Place>, trouble: Option<Failed>) -> Self {
+        Self {
+            place,
+            holds: Holds::Nothing,
+            report: None,
+            children: Vec::new(),
+            trouble,
+        }
+    }
+}
+
+/// Looks at an object's place.
+pub(super) async fn look<D: Dumper>(
+    context: &Arc<Context<D>>,
+    object: &ContainerCheckpoint,
+) -> Look {
+    let place = match context.place(object) {
+        Ok(place) => place,
+        Err(error) => return Look::nothing(None, Some(error.into())),
+    };
+    let uid = object.uid().unwrap_or_default();
+    let deleted = object.is_deleted();
+    let images = context.images.clone();
+    let seen = context.blocking(&place, move |place| -> Result<_, Error> {
+        let Some(owner) = place.owner()?.filter(|owner| owner.uid == uid) else {
+            return Ok(Look::nothing(Some(place.clone()), None));
+        };
+        let finished = place.finished()?;
+        let mut children = Vec::new();
+        if deleted && finished {
+            let found = images.children_of(place)?;
+            children.extend(found.iter().map(|path| path.display().to_string()));
+        }
+        Ok(Look {
+            holds: if finished {
+                Holds::Image
+            } else {
+                Holds::Started
+            },
+            report: finished.then(|| owner.report.unwrap_or_else(|| measured(place))),
+            place: Some(place.clone()),
+            children,
+            trouble: None,
+        })
+    });
+    match seen.await {
+        Ok(look) => look,
+        Err(error) => Look::nothing(Some(place), Some(error.into())),
+    }
+}
+
+/// What can be told of an image whose report was never written: its disk was full then.
+fn measured(place: &Place) -> SavedReport {
+    let now = Time(Timestamp::now());
+    let size = Folder::open(&place.image_dir()).and_then(|folder| images::measure(&folder));
+    let (size_bytes, files) = size.map_or((0, 0), |size| (size.bytes, size.files));
+    SavedReport {
+        started: now.clone(),
+        ended: now,
+        pause_microseconds: None,
+        dump_microseconds: 0,
+        publish_microseconds: 0,
+        size_bytes,
+        files,
+        digest: None,
+        stats: None,
+        criu_version: String::new(),
+        network_lock: None,
+        runtime: None,
+        warnings: vec!["the agent was restarted before it could note the dump's figures".into()],
+    }
+}

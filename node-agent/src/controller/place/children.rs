@@ -1,0 +1,72 @@
+//! Which images build on another one.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Error, ImageRoot, Place, dir::Dir, dir::Kind, namespace_of, owner::file_name, spot::reached,
+};
+
+/// The link that CRIU makes in an image that builds on another.
+const LINK: &str = "parent";
+
+impl ImageRoot {
+    /// The images in the same namespace, finished or not, whose `parent` link leads to this one:
+    /// paths below the namespace's directory, in order. As long as there is one, this image is
+    /// not to be removed.
+    ///
+    /// # Errors
+    /// The namespace's directory cannot be read through.
+    pub fn children_of(&self, place: &Place) -> Result<Vec<PathBuf>, Error> {
+        let namespace = namespace_of(&place.image);
+        let Some(top) = self.0.dir.enter(namespace)? else {
+            return Ok(Vec::new());
+        };
+        let wanted = place.image.path();
+        let mut found = Vec::new();
+        let mut waiting = vec![(top, PathBuf::from(namespace))];
+        while let Some((dir, at)) = waiting.pop() {
+            for name in dir.names()? {
+                // What is no text is none of ours.
+                let Some(name) = name.to_str() else {
+                    continue;
+                };
+                if dir.kind(name)? != Some(Kind::Directory) {
+                    continue;
+                }
+                let Some(inner) = dir.enter(name)? else {
+                    continue;
+                };
+                let below = at.join(name);
+                if leads_to(self.path(), &inner, &below, &wanted)? {
+                    found.push(child_name(&below, name));
+                } else if !is_owned(&dir, name)? {
+                    waiting.push((inner, below));
+                }
+            }
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+}
+
+fn leads_to(root: &Path, dir: &Dir, at: &Path, wanted: &Path) -> Result<bool, Error> {
+    let target = dir.link(LINK)?;
+    let reached = target.and_then(|target| reached(root, at, &target));
+    Ok(reached.is_some_and(|reached| reached == wanted))
+}
+
+/// Nothing of anybody lies in an image, or in what belongs to one.
+fn is_owned(dir: &Dir, name: &str) -> Result<bool, Error> {
+    let image = name
+        .strip_suffix(".partial")
+        .or_else(|| name.strip_suffix(".work"))
+        .unwrap_or(name);
+    Ok(dir.kind(file_name(image))?.is_some())
+}
+
+/// The path without the namespace, and an unfinished image under its final name.
+fn child_name(below: &Path, name: &str) -> PathBuf {
+    let image = name.strip_suffix(".partial").unwrap_or(name);
+    below.with_file_name(image).components().skip(1).collect()
+}

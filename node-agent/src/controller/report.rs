@@ -1,0 +1,272 @@
+//! What a status says at every turn of a checkpoint. Nothing here looks or acts.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+use stillframe_crds::{
+    ContainerCheckpoint, Reason,
+    checkpoint::{Artifact, ContainerCheckpointStatus, CriuFacts, Failure, Part},
+    condition::{self, IMAGE_REMOVED, LAZY_PAGES_READY, Said},
+};
+
+use super::place::SavedReport;
+
+mod text;
+
+pub use text::{fetch, pause, ready, size};
+
+/// The most warnings that a status holds.
+const WARNINGS: usize = 16;
+/// The longest warning, in bytes.
+const WARNING_BYTES: usize = 512;
+/// The longest message and hint of a failure, in bytes.
+const MESSAGE_BYTES: usize = 2048;
+const HINT_BYTES: usize = 1024;
+
+/// A status that begins as the object's own and has seen its generation.
+fn next(object: &ContainerCheckpoint) -> ContainerCheckpointStatus {
+    let mut status = object.status.clone().unwrap_or_default();
+    status.observed_generation = object.metadata.generation.unwrap_or(-1);
+    status
+}
+
+fn working(
+    object: &ContainerCheckpoint,
+    reason: Reason,
+    message: &str,
+    now: Timestamp,
+) -> ContainerCheckpointStatus {
+    let mut status = next(object);
+    let generation = object.metadata.generation;
+    condition::working(&mut status.conditions, reason, message, generation, now);
+    status
+}
+
+/// It waits for `ahead` other dumps of this node.
+#[must_use]
+pub fn queued(
+    object: &ContainerCheckpoint,
+    ahead: usize,
+    now: Timestamp,
+) -> ContainerCheckpointStatus {
+    let message = format!("the node has other dumps to finish first; {ahead} before this one");
+    working(object, Reason::Queued, &message, now)
+}
+
+/// Its dump begins for the `attempt`th time.
+#[must_use]
+pub fn dumping(
+    object: &ContainerCheckpoint,
+    attempt: u32,
+    now: Timestamp,
+) -> ContainerCheckpointStatus {
+    let container = object.container_name().unwrap_or_default();
+    let pod = &object.spec.source.pod_name;
+    let message = format!("CRIU dumps container {container} of pod {pod}");
+    let mut status = working(object, Reason::Dumping, &message, now);
+    status.attempts = attempt;
+    status.start_time.get_or_insert(Time(now));
+    status
+}
+
+/// Its dump failed before the container stood still, and is tried again.
+#[must_use]
+pub fn retrying(
+    object: &ContainerCheckpoint,
+    failure: &Failure,
+    now: Timestamp,
+) -> ContainerCheckpointStatus {
+    let message = format!(
+        "the container was not touched and the dump is tried again: {}: {}",
+        failure.reason, failure.message
+    );
+    working(object, Reason::Retrying, &message, now)
+}
+
+/// Its memory can be fetched.
+#[must_use]
+pub fn serving(object: &ContainerCheckpoint, now: Timestamp) -> ContainerCheckpointStatus {
+    let mut status = next(object);
+    let message = object.spec.options.page_server.as_ref().map_or_else(
+        || "lazy pages can be fetched".to_owned(),
+        |server| format!("lazy pages can be fetched from port {}", server.port),
+    );
+    let said = Said {
+        holds: true,
+        reason: Reason::LazyPagesServed,
+        message,
+    };
+    let generation = object.metadata.generation;
+    condition::set(
+        &mut status.conditions,
+        LAZY_PAGES_READY,
+        &said,
+        generation,
+        now,
+    );
+    status
+}
+
+/// Its image is complete, in the directory `path`.
+#[must_use]
+pub fn finished(
+    object: &ContainerCheckpoint,
+    node: &str,
+    path: &Path,
+    saved: &SavedReport,
+    now: Timestamp,
+) -> ContainerCheckpointStatus {
+    let SavedReport {
+        started,
+        ended: _,
+        pause_microseconds,
+        dump_microseconds: _,
+        publish_microseconds: _,
+        size_bytes,
+        files: _,
+        digest,
+        stats,
+        criu_version,
+        network_lock,
+        runtime,
+        warnings,
+    } = saved;
+    let mut status = next(object);
+    let generation = object.metadata.generation;
+    let (reason, message) = ready(object, node, path, saved);
+    condition::ended(
+        &mut status.conditions,
+        true,
+        reason,
+        &message,
+        generation,
+        now,
+    );
+    no_longer_serving(&mut status, generation, now);
+    status.completion_time = Some(Time(now));
+    status.start_time.get_or_insert_with(|| started.clone());
+    status.pause_milliseconds = pause_microseconds.map(milliseconds);
+    status.pause = status.pause_milliseconds.map(pause);
+    status.size = Some(size(*size_bytes));
+    let parent = object.spec.options.parent_ref.as_ref();
+    status.artifact = Some(Artifact {
+        parts: vec![Part {
+            node: node.to_owned(),
+            path: path.display().to_string(),
+            size_bytes: i64::try_from(*size_bytes).unwrap_or(i64::MAX),
+            digest: digest.clone(),
+        }],
+        parent: parent.map(|parent| parent.name.clone()),
+    });
+    status.stats.clone_from(stats);
+    status.criu = (!criu_version.is_empty()).then(|| CriuFacts {
+        version: criu_version.clone(),
+        network_lock: network_lock.clone(),
+    });
+    status.runtime.clone_from(runtime);
+    let warnings = warnings.iter().take(WARNINGS);
+    status.warnings = warnings
+        .map(|text| condition::cut(text, WARNING_BYTES).to_owned())
+        .collect();
+    status
+}
+
+/// A pause as the API has it; one that was measured is never nothing.
+#[must_use]
+pub fn milliseconds(microseconds: u64) -> i64 {
+    i64::try_from(microseconds.div_ceil(1000)).unwrap_or(i64::MAX)
+}
+
+fn no_longer_serving(
+    status: &mut ContainerCheckpointStatus,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    if condition::get(&status.conditions, LAZY_PAGES_READY).is_some() {
+        let said = Said {
+            holds: false,
+            reason: Reason::NotServing,
+            message: "all lazy pages have been fetched, or nobody serves them any more".to_owned(),
+        };
+        condition::set(
+            &mut status.conditions,
+            LAZY_PAGES_READY,
+            &said,
+            generation,
+            now,
+        );
+    }
+}
+
+/// It has failed. `pause_milliseconds` is how long the container stood still all the same.
+#[must_use]
+pub fn failed(
+    object: &ContainerCheckpoint,
+    failure: &Failure,
+    pause_milliseconds: Option<i64>,
+    now: Timestamp,
+) -> ContainerCheckpointStatus {
+    let mut status = next(object);
+    let generation = object.metadata.generation;
+    let reason: Reason = failure.reason.parse().unwrap_or(Reason::InternalError);
+    let mut failure = failure.clone();
+    reason.as_str().clone_into(&mut failure.reason);
+    let kept = condition::cut(&failure.message, MESSAGE_BYTES).len();
+    failure.message.truncate(kept);
+    failure.hint = failure
+        .hint
+        .map(|hint| condition::cut(&hint, HINT_BYTES).to_owned());
+    let message = text::failed(object, &failure, pause_milliseconds);
+    condition::ended(
+        &mut status.conditions,
+        false,
+        reason,
+        &message,
+        generation,
+        now,
+    );
+    no_longer_serving(&mut status, generation, now);
+    status.completion_time = Some(Time(now));
+    status.pause_milliseconds = pause_milliseconds;
+    status.pause = pause_milliseconds.map(pause);
+    status.failure = Some(failure);
+    status
+}
+
+/// What became of the image of a deleted object; `holds` once it is settled.
+#[must_use]
+pub fn removal(
+    object: &ContainerCheckpoint,
+    holds: bool,
+    reason: Reason,
+    message: &str,
+    now: Timestamp,
+) -> ContainerCheckpointStatus {
+    let mut status = object.status.clone().unwrap_or_default();
+    let said = Said {
+        holds,
+        reason,
+        message: message.to_owned(),
+    };
+    let generation = object.metadata.generation;
+    condition::set(
+        &mut status.conditions,
+        IMAGE_REMOVED,
+        &said,
+        generation,
+        now,
+    );
+    status
+}
+
+/// The name that events and log lines know it by.
+#[must_use]
+pub fn reference(object: &ContainerCheckpoint) -> String {
+    format!(
+        "{}/{}",
+        object.namespace().unwrap_or_default(),
+        object.name_any()
+    )
+}

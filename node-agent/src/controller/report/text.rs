@@ -1,0 +1,108 @@
+//! What people read: pauses, sizes, and what to do next.
+
+use std::path::Path;
+
+use kube::ResourceExt as _;
+use stillframe_crds::{ContainerCheckpoint, Reason, checkpoint::Failure};
+
+use super::milliseconds;
+use crate::controller::place::SavedReport;
+
+/// How long something took, such as `63ms`, `1.2s` or `2m5s`.
+#[must_use]
+pub fn pause(milliseconds: i64) -> String {
+    let seconds = milliseconds / 1000;
+    match seconds {
+        ..1 => format!("{milliseconds}ms"),
+        1..60 => format!("{seconds}.{}s", milliseconds % 1000 / 100),
+        60.. => format!("{}m{}s", seconds / 60, seconds % 60),
+    }
+}
+
+/// A number of bytes, such as `512`, `5.2Mi` or `1.0Gi`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    let mut tenths = u128::from(bytes) * 10;
+    let mut unit = "";
+    for next in ["Ki", "Mi", "Gi", "Ti", "Pi"] {
+        if tenths < 10_240 {
+            break;
+        }
+        tenths /= 1024;
+        unit = next;
+    }
+    if unit.is_empty() {
+        return bytes.to_string();
+    }
+    format!("{}.{}{unit}", tenths / 10, tenths % 10)
+}
+
+/// The command that brings an image here.
+#[must_use]
+pub fn fetch(node: &str, path: &str, name: &str) -> String {
+    format!(
+        "kubectl debug node/{node} -q -i --image=busybox --profile=sysadmin -- \
+         tar -C /host{path} -cf - . > {name}.tar"
+    )
+}
+
+/// Why it is ready, and what to do next.
+#[must_use]
+pub fn ready(
+    object: &ContainerCheckpoint,
+    node: &str,
+    path: &Path,
+    saved: &SavedReport,
+) -> (Reason, String) {
+    let name = object.name_any();
+    let path = path.display().to_string();
+    let size = size(saved.size_bytes);
+    let fetch = fetch(node, &path, &name);
+    if object.spec.options.pre_dump {
+        let message = format!(
+            "the memory is saved on node {node} in {path} ({size}). \
+             Take the next checkpoint with options.parentRef.name {name}. To fetch it: {fetch}"
+        );
+        return (Reason::PreDumped, message);
+    }
+    let ended = object.spec.options.ends_the_container();
+    let stood = match saved.pause_microseconds.map(milliseconds).map(pause) {
+        _ if ended => "the container has ended".to_owned(),
+        Some(pause) => format!("the container stood still for {pause}"),
+        None => "the container goes on".to_owned(),
+    };
+    let message = format!(
+        "the image is complete on node {node} in {path} ({size}); {stood}. To fetch it: {fetch}\n\
+         To restore it there: {runtime} restore --image-path {path} --bundle BUNDLE {name}",
+        runtime = saved
+            .runtime
+            .as_ref()
+            .map_or("runc", |runtime| runtime.name.as_str()),
+    );
+    (Reason::Checkpointed, message)
+}
+
+/// Why it failed, how long the container stood still, where the log is, what to do.
+pub(super) fn failed(
+    object: &ContainerCheckpoint,
+    failure: &Failure,
+    pause_milliseconds: Option<i64>,
+) -> String {
+    let mut text = failure.message.clone();
+    let mut add = |more: String| {
+        let end = if text.ends_with('.') { " " } else { ". " };
+        text.push_str(end);
+        text.push_str(&more);
+    };
+    if let Some(pause) = pause_milliseconds.map(pause) {
+        add(format!("The container stood still for {pause}"));
+    }
+    if let Some(hint) = &failure.hint {
+        add(format!("Hint: {hint}"));
+    }
+    let node = object.status.as_ref().and_then(|s| s.node_name.as_deref());
+    if let Some((log, node)) = failure.log_path.as_deref().zip(node) {
+        add(format!("CRIU's log: {log} on node {node}"));
+    }
+    text
+}

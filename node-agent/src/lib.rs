@@ -2,7 +2,8 @@
 //!
 //! `cli → checkpoint → {runtime, criu, images}`: an arrow is a use, nothing points back, and
 //! nothing here knows of Kubernetes. All may use
-//! `go_text`, the words in which runc reports errors, and `pidfd`.
+//! `go_text`, the words in which runc reports errors, and `pidfd`. What `preflight` and the
+//! controller tell of a node, `host` finds out.
 
 pub mod checkpoint;
 pub mod cli;

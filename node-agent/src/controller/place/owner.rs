@@ -186,8 +186,8 @@ impl Record {
 
     /// Removes the owner file of a name: nobody has it any more.
     pub(super) fn remove(dir: &Dir, name: &str) -> Result<(), Error> {
-        dir.unlink(&scratch_name(name))?;
-        dir.unlink(&file_name(name))
+        dir.unlink(scratch_name(name))?;
+        dir.unlink(file_name(name))
     }
 }
 

@@ -69,13 +69,12 @@ async fn keep_every(
                 info!(lease = %holder.name, "renewed the lease again");
                 away = false;
             }
-            Ok(()) => {}
             Err(error) if !away => {
                 let error = crate::controller::chain(&error);
                 warn!(lease = %holder.name, error, "failed to renew the lease, will retry");
                 away = true;
             }
-            Err(_) => {}
+            Ok(()) | Err(_) => {}
         }
         tokio::select! {
             () = &mut stop => break,

@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 pub mod cli;
+pub mod controller;
 pub mod criu;
 mod go_text;
 pub mod images;

@@ -17,7 +17,7 @@ use crate::go_text::go_error;
 
 mod classify;
 
-pub use classify::{Cause, classify};
+pub use classify::{Cause, Told, classify};
 
 /// The log's name, as runc asks for it.
 pub const FILE_NAME: &str = "dump.log";

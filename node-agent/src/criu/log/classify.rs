@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use super::{SIZE_LIMIT, error_message, next_line, open, text_of};
+use super::{SIZE_LIMIT, error_message, next_line, open, readable, shortened, text_of};
 
 mod known;
 
@@ -119,20 +119,29 @@ struct Known {
     weight: Weight,
 }
 
-/// The cause that a log tells, if it is a known one: the first message that ends a dump, else the
-/// first that may have to do with it.
+/// What a log tells of why CRIU failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Why.
+    pub cause: Cause,
+    /// The message that says so: short, and fit for a terminal.
+    pub message: String,
+}
+
+/// What a log tells, if it is something known: the first message that ends a dump, else the first
+/// that may have to do with it.
 #[must_use]
-pub fn classify(log: &Path) -> Option<Cause> {
+pub fn classify(log: &Path) -> Option<Told> {
     classify_from(BufReader::new(open(log).ok()?.take(SIZE_LIMIT)))
 }
 
-fn classify_from(mut log: impl BufRead) -> Option<Cause> {
+fn classify_from(mut log: impl BufRead) -> Option<Told> {
     let mut hint = None;
     while let Ok(Some(line)) = next_line(&mut log) {
-        match cause_of(&line) {
-            Some((cause, Weight::Cause)) => return Some(cause),
-            Some((cause, Weight::Hint | Weight::Aside)) => {
-                hint.get_or_insert(cause);
+        match told_by(&line) {
+            Some((told, Weight::Cause)) => return Some(told),
+            Some((told, Weight::Hint | Weight::Aside)) => {
+                hint.get_or_insert(told);
             }
             None => {}
         }
@@ -140,13 +149,17 @@ fn classify_from(mut log: impl BufRead) -> Option<Cause> {
     hint
 }
 
-fn cause_of(line: &str) -> Option<(Cause, Weight)> {
+fn told_by(line: &str) -> Option<(Told, Weight)> {
     let error = error_message(line);
     let message = error.or_else(|| text_of(line))?;
     let known = KNOWN.iter().find(|known| {
         error.is_some() != (known.weight == Weight::Aside) && is(message, known.text)
     })?;
-    Some((known.cause, known.weight))
+    let told = Told {
+        cause: known.cause,
+        message: readable(&shortened(message)),
+    };
+    Some((told, known.weight))
 }
 
 /// Whether a message is one of a known text's.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn cause_in(log: &str) -> Option<Cause> {
-    classify_from(log.as_bytes())
+    classify_from(log.as_bytes()).map(|told| told.cause)
 }
 
 fn error(message: &str) -> String {
@@ -31,7 +31,7 @@ fn tells_the_cause_of_every_real_log() {
     let logs = real_logs();
     assert!(logs.len() > 20, "{}", logs.len());
     for (path, name) in logs {
-        let cause = classify(&path).map(Cause::reason);
+        let cause = classify(&path).map(|told| told.cause.reason());
         assert_eq!(cause, Some(name.as_str()), "{}", path.display());
     }
 }

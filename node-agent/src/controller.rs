@@ -1,0 +1,3 @@
+//! The agent: what it does with the objects of its node.
+
+pub mod failure;

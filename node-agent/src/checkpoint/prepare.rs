@@ -209,6 +209,7 @@ impl Dump<'_> {
             image: self.dirs.image.clone(),
             partial: matches!(self.request.image, Image::Publish { .. }),
             ends_container: self.ends_container(),
+            unlock_after_end: self.request.unlock_after_end,
         })
     }
 }

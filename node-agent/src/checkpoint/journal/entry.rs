@@ -41,6 +41,9 @@ pub struct Entry {
     pub partial: bool,
     /// The container ends, and a lock that outlives it is CRIU's word to the restore.
     pub ends_container: bool,
+    /// That lock goes all the same, since others live in that network.
+    #[serde(default)]
+    pub unlock_after_end: bool,
 }
 
 /// A freezer before the dump.

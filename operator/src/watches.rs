@@ -237,8 +237,8 @@ impl Watches {
     }
 }
 
-/// Who waits for that checkpoint: those that are to build on it, and, since it may have broken
-/// their chain or spared it, those with a parent that are of the same pod.
+/// Who waits for that checkpoint: those that are to build on it, and once it has finished those of
+/// the same pod, whose chain it may have broken or spared.
 fn concerned(index: &Index, object: &ContainerCheckpoint) -> Vec<Key> {
     let key = Key::of(object);
     let mut all = index.waiting_for_parent(&key);

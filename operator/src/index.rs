@@ -297,13 +297,13 @@ mod tests {
         index.waits_on(&key, "node-1");
         assert_eq!(
             index.waiting_for_pod(&Key::new("shop", "counter")),
-            [key.clone()]
+            *std::slice::from_ref(&key)
         );
         assert_eq!(
             index.waiting_for_parent(&Key::new("shop", "parent")),
-            [key.clone()]
+            *std::slice::from_ref(&key)
         );
-        assert_eq!(index.waiting_on_node("node-1"), [key.clone()]);
+        assert_eq!(index.waiting_on_node("node-1"), *std::slice::from_ref(&key));
         assert!(
             index
                 .waiting_for_pod(&Key::new("other", "counter"))

@@ -8,6 +8,7 @@ use crate::fixtures::{agent, at, checkpoint, object_name, pod, ready, time};
 
 /// Any of the shapes that an object and what surrounds it can have.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 struct Shape {
     held: bool,
     deleted: bool,

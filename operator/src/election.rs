@@ -21,6 +21,9 @@ const LEASE: Duration = Duration::from_secs(15);
 /// How often it is renewed, and how often others look whether it still is.
 const PERIOD: Duration = Duration::from_secs(5);
 
+/// How soon a renewal that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// How long it may go unrenewed before its holder ends, well before others may take it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -124,17 +127,16 @@ impl Elector {
     /// It only ever returns with one: another instance leads, or may soon.
     pub async fn hold(&mut self) -> Error {
         let mut renewed = Instant::now();
+        let mut pause = PERIOD;
         loop {
-            sleep(PERIOD.min(PATIENCE.saturating_sub(renewed.elapsed()))).await;
+            sleep(pause).await;
             let left = PATIENCE.saturating_sub(renewed.elapsed());
             let began = Instant::now();
+            pause = RETRY;
             match timeout(left, self.look()).await {
-                Ok(Ok(Standing::Held)) => renewed = began,
+                Ok(Ok(Standing::Held)) => (renewed, pause) = (began, PERIOD),
                 Ok(Ok(Standing::HeldBy(holder))) => return Error::Taken { holder },
-                Ok(Err(error)) => {
-                    warn!(%error, "could not renew the leader's Lease");
-                    sleep(Duration::from_secs(1)).await;
-                }
+                Ok(Err(error)) => warn!(%error, "could not renew the leader's Lease"),
                 Err(_) => {}
             }
             if renewed.elapsed() >= PATIENCE {

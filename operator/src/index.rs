@@ -137,7 +137,7 @@ impl Index {
         }
     }
 
-    /// The checkpoints that wait for that pod, or for something else while it is their source.
+    /// The checkpoints that no agent has and that are of that pod.
     #[must_use]
     pub fn waiting_for_pod(&self, pod: &Key) -> Vec<Key> {
         let inner = self.lock();
@@ -158,8 +158,8 @@ impl Index {
         inner.by_node.get(node).map(listed).unwrap_or_default()
     }
 
-    /// The checkpoints without a node that their pod is known to run on, or with it, that no agent
-    /// has: what an event of the agent may move.
+    /// The checkpoints that no agent has and whose pod is known to run on that node: what an event
+    /// of its agent may move.
     #[must_use]
     pub fn waiting_on_node(&self, node: &str) -> Vec<Key> {
         let inner = self.lock();
@@ -297,13 +297,13 @@ mod tests {
         index.waits_on(&key, "node-1");
         assert_eq!(
             index.waiting_for_pod(&Key::new("shop", "counter")),
-            [key.clone()]
+            *std::slice::from_ref(&key)
         );
         assert_eq!(
             index.waiting_for_parent(&Key::new("shop", "parent")),
-            [key.clone()]
+            *std::slice::from_ref(&key)
         );
-        assert_eq!(index.waiting_on_node("node-1"), [key.clone()]);
+        assert_eq!(index.waiting_on_node("node-1"), *std::slice::from_ref(&key));
         assert!(
             index
                 .waiting_for_pod(&Key::new("other", "counter"))

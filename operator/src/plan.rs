@@ -123,9 +123,8 @@ pub fn plan(checkpoint: &ContainerCheckpoint, around: &Around, now: Timestamp) -
     match lifecycle::stage(checkpoint) {
         Stage::Done => Plan::nothing(),
         Stage::Unheld => Plan::only(Act::AddFinalizer),
-        Stage::Released => Plan::only(Act::DropFinalizer),
         Stage::Removing { .. } if exists => Plan::nothing(),
-        Stage::Removing { .. } => Plan::only(Act::DropFinalizer),
+        Stage::Removing { .. } | Stage::Released => Plan::only(Act::DropFinalizer),
         Stage::Expiring { at } if at <= now => Plan::only(Act::Delete),
         Stage::Expiring { at } => Plan::at(at),
         Stage::Assigned { node } => lifecycle::watch(checkpoint, node, exists, now),

@@ -23,7 +23,7 @@ const LONGEST_TIMER: Duration = Duration::from_hours(30 * 24);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 
 /// The longest wait before another try.
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
 
 /// Why a step could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -72,10 +72,11 @@ pub async fn reconcile(
 }
 
 async fn steps(first: &ContainerCheckpoint, context: &Context) -> Result<Action, Error> {
-    let has_parent = first.spec.options.parent_ref.is_some();
-    let _turn = match has_parent {
-        true => Some(context.chains.lock().await),
-        false => None,
+    let builds_on_another = first.spec.options.parent_ref.is_some() && !first.is_finished();
+    let _turn = if builds_on_another {
+        Some(context.chains.lock().await)
+    } else {
+        None
     };
     let (plan, changed) = step(first, context).await?;
     // The finalizer alone brings nobody further, and waiting for its event would cost time.

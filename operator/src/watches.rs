@@ -23,6 +23,7 @@ use crate::{
     index::{Index, Key},
 };
 
+mod backoff;
 mod guard;
 
 /// Objects in one answer to a list.
@@ -108,7 +109,7 @@ impl Watches {
         let api: Api<DeserializeGuard<ContainerCheckpoint>> = Api::all(self.context.client.clone());
         let reader = writer.as_reader();
         let mut guard = guard::Guard::new(guard::checkpoint);
-        let events = watcher(api, config()).default_backoff();
+        let events = watcher(api, config()).backoff(backoff::patience());
         follow(events, "checkpoints", |event| {
             if let Some(mut event) = guard.pass(event) {
                 event = event.modify(|object| object.metadata.managed_fields = None);
@@ -131,7 +132,9 @@ impl Watches {
                 let all = reader.state();
                 let keys: HashSet<Key> = all.iter().map(|object| Key::of(&**object)).collect();
                 index.retain(&keys);
-                all.iter().for_each(|object| index.put(object));
+                for object in &all {
+                    index.put(object);
+                }
                 self.synced.mark(Cache::Checkpoints);
                 self.wake(keys);
             }
@@ -161,7 +164,7 @@ impl Watches {
             node.metadata = metadata;
             node
         });
-        let events = watcher(api, config()).default_backoff();
+        let events = watcher(api, config()).backoff(backoff::patience());
         follow(events, "checkpoint nodes", |event| {
             let Some(event) = guard.pass(event) else {
                 return;
@@ -187,7 +190,7 @@ impl Watches {
     pub async fn pods(self) {
         let api: Api<PartialObjectMeta<Pod>> = Api::all(self.context.client.clone());
         let index = &self.context.index;
-        let events = watcher(api, config()).default_backoff();
+        let events = watcher(api, config()).backoff(backoff::patience());
         follow(
             events,
             "pods",
@@ -211,7 +214,7 @@ impl Watches {
         let api: Api<PartialObjectMeta<Node>> = Api::all(self.context.client.clone());
         let (index, nodes) = (&self.context.index, &self.context.nodes);
         let mut listed = HashSet::new();
-        let events = watcher(api, config()).default_backoff();
+        let events = watcher(api, config()).backoff(backoff::patience());
         follow(
             events,
             "nodes",
@@ -237,8 +240,8 @@ impl Watches {
     }
 }
 
-/// Who waits for that checkpoint: those that are to build on it, and, since it may have broken
-/// their chain or spared it, those with a parent that are of the same pod.
+/// Who waits for that checkpoint: those that are to build on it, and once it has finished those of
+/// the same pod, whose chain it may have broken or spared.
 fn concerned(index: &Index, object: &ContainerCheckpoint) -> Vec<Key> {
     let key = Key::of(object);
     let mut all = index.waiting_for_parent(&key);

@@ -1,4 +1,7 @@
+use http::{Method, StatusCode};
+
 use super::*;
+use crate::scenario::{patient_server, server, step};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -80,4 +83,74 @@ fn ones_own_lease_is_renewed_and_counts_no_transition() {
         (Some(4), Some(MicroTime(at(1))))
     );
     assert_eq!(spec.renew_time, Some(MicroTime(at(9))));
+}
+
+const FOLDER: &str = "/apis/coordination.k8s.io/v1/namespaces/ns/leases";
+
+fn written(holder: Option<&str>) -> serde_json::Value {
+    serde_json::to_value(lease_of(holder)).unwrap()
+}
+
+fn path() -> String {
+    format!("{FOLDER}/stillframe-operator")
+}
+
+#[tokio::test]
+async fn a_free_lease_is_taken_in_two_requests_and_given_up_in_one() {
+    let (client, server) = server(vec![
+        step(Method::GET, path(), written(None)),
+        step(Method::PUT, format!("{}?", path()), written(Some("me"))),
+        step(Method::PUT, format!("{}?", path()), written(None)),
+    ]);
+    let mut elector = Elector::new(client, "ns", "me".into());
+    elector.acquire().await;
+    elector.release().await;
+    drop(elector);
+    server.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lead_ends_when_another_has_taken_it() {
+    let (client, server) = patient_server(vec![
+        step(Method::GET, path(), written(None)),
+        step(Method::PUT, format!("{}?", path()), written(Some("me"))),
+        step(Method::PUT, format!("{}?", path()), serde_json::Value::Null)
+            .failing(StatusCode::CONFLICT, "Conflict"),
+        step(Method::GET, path(), written(Some("other"))),
+    ]);
+    let mut elector = Elector::new(client, "ns", "me".into());
+    elector.acquire().await;
+    let lost = elector.hold().await;
+    assert_eq!(lost.reason(), "LeadTaken");
+    assert_eq!(
+        lost.to_string(),
+        "failed to keep the lead: other has taken it"
+    );
+    drop(elector);
+    server.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lead_ends_when_the_lease_cannot_be_renewed_in_time() {
+    let failing = || {
+        step(Method::GET, path(), serde_json::Value::Null)
+            .failing(StatusCode::INTERNAL_SERVER_ERROR, "InternalError")
+    };
+    let first = step(Method::PUT, format!("{}?", path()), serde_json::Value::Null)
+        .failing(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
+    let mut steps = vec![
+        step(Method::GET, path(), written(None)),
+        step(Method::PUT, format!("{}?", path()), written(Some("me"))),
+        first,
+    ];
+    // One try per second from the fifth to the ninth; the tenth is too late.
+    steps.extend((0..4).map(|_| failing()));
+    let (client, server) = patient_server(steps);
+    let mut elector = Elector::new(client, "ns", "me".into());
+    elector.acquire().await;
+    let began = Instant::now();
+    assert_eq!(elector.hold().await.reason(), "LeadNotRenewed");
+    assert!(began.elapsed() < LEASE, "before another may take it");
+    drop(elector);
+    server.await.unwrap();
 }

@@ -109,8 +109,8 @@ fn between(
     let Some(touched) = touched(other) else {
         return (!other.is_finished()).then(|| {
             let message = format!(
-                "checkpoint {other_name} of the same container is under way; {name} can only be a \
-                 parent if that one does not begin"
+                "checkpoint {other_name} of the same container is under way; once it tracks \
+                 memory, {name} cannot be a parent any more"
             );
             wait(Reason::WaitingForParent, Reason::ParentNotLatest, message)
         });

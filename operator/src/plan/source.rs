@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use stillframe_crds::{
     ContainerCheckpoint, Reason,
-    checkpoint::{ContainerCheckpointSpec, Rootfs},
+    checkpoint::{ByteCount, ContainerCheckpointSpec, Rootfs},
 };
 
 use super::{
@@ -55,7 +55,7 @@ fn impossible(spec: &ContainerCheckpointSpec) -> Option<Verdict> {
         let message = "rootfs Diff is not supported by this version";
         return Some(refuse(Reason::RootfsDiffUnsupported, message));
     }
-    if let Some(Err(error)) = options.ghost_limit.as_ref().map(|limit| limit.bytes()) {
+    if let Some(Err(error)) = options.ghost_limit.as_ref().map(ByteCount::bytes) {
         return Some(refuse(
             Reason::InvalidSpec,
             format!("options.ghostLimit: {error}"),

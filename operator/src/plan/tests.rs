@@ -3,6 +3,7 @@
 use super::*;
 use crate::fixtures;
 
+mod fixpoint;
 mod lifecycle;
 mod parent;
 mod probes;

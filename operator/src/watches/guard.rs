@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    fn guarded(spec: serde_json::Value) -> DeserializeGuard<ContainerCheckpoint> {
+    fn guarded(spec: &serde_json::Value) -> DeserializeGuard<ContainerCheckpoint> {
         serde_json::from_value(json!({
             "apiVersion": "stillframe.dev/v1alpha1",
             "kind": "ContainerCheckpoint",
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_can_be_read_is_passed_on() {
-        let event = Event::Apply(guarded(json!({"source": {"podName": "counter"}})));
+        let event = Event::Apply(guarded(&json!({"source": {"podName": "counter"}})));
         let Some(Event::Apply(object)) = Guard::new(checkpoint).pass(event) else {
             panic!("the event was not passed on");
         };
@@ -116,11 +116,11 @@ mod tests {
     #[test]
     fn what_can_no_longer_be_read_leaves_the_cache() {
         let mut guard = Guard::new(checkpoint);
-        let event = Event::Apply(guarded(json!({"source": 5})));
+        let event = Event::Apply(guarded(&json!({"source": 5})));
         let Some(Event::Delete(object)) = guard.pass(event) else {
             panic!("the object was not taken out");
         };
         assert_eq!(object.metadata.name.as_deref(), Some("one"));
-        assert!(guard.pass(Event::InitApply(guarded(json!(7)))).is_none());
+        assert!(guard.pass(Event::InitApply(guarded(&json!(7)))).is_none());
     }
 }

@@ -75,7 +75,7 @@ fn only_a_ready_tracked_dump_of_the_same_container_is_a_parent() {
         ),
         (
             Some(with(tracked("parent"), |p| {
-                p.metadata.deletion_timestamp = Some(time(20))
+                p.metadata.deletion_timestamp = Some(time(20));
             })),
             "ParentNotReady",
         ),
@@ -88,13 +88,13 @@ fn only_a_ready_tracked_dump_of_the_same_container_is_a_parent() {
         ),
         (
             Some(with(tracked("parent"), |p| {
-                p.status.as_mut().unwrap().node_name = Some("node-2".into())
+                p.status.as_mut().unwrap().node_name = Some("node-2".into());
             })),
             "ParentMismatch",
         ),
         (
             Some(with(assigned("parent"), |p| {
-                p.status.as_mut().unwrap().node_name = Some("node-2".into())
+                p.status.as_mut().unwrap().node_name = Some("node-2".into());
             })),
             "ParentMismatch",
         ),
@@ -121,9 +121,10 @@ fn an_object_cannot_be_its_own_parent() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one row per case")]
 fn a_tracked_dump_since_the_parent_breaks_the_chain() {
     let elsewhere = |c: &mut ContainerCheckpoint| {
-        c.status.as_mut().unwrap().container_id = Some("containerd://x".into())
+        c.status.as_mut().unwrap().container_id = Some("containerd://x".into());
     };
     let untracked = |c: &mut ContainerCheckpoint| c.spec.options.pre_dump = false;
     let rows = [
@@ -171,7 +172,7 @@ fn a_tracked_dump_since_the_parent_breaks_the_chain() {
         (
             "one under way that has not begun",
             vec![with(assigned("other"), |c| {
-                c.spec.options.track_memory = true
+                c.spec.options.track_memory = true;
             })],
             "WaitingForParent",
         ),
@@ -192,17 +193,17 @@ fn a_tracked_dump_since_the_parent_breaks_the_chain() {
 #[test]
 fn what_the_parent_builds_on_came_before_it_whatever_the_clock_says() {
     let parent = with(tracked("parent"), |p| {
-        p.spec.options.parent_ref = Some(object_name("grandparent"))
+        p.spec.options.parent_ref = Some(object_name("grandparent"));
     });
     let grandparent = dumped("grandparent", Some(10), 10);
     let all = vec![parent.clone(), grandparent];
     assert_eq!(outcome(Some(parent), all), "assign");
     // A ring of parents, which nobody can make but by forging, ends the search.
     let one = with(tracked("parent"), |p| {
-        p.spec.options.parent_ref = Some(object_name("other"))
+        p.spec.options.parent_ref = Some(object_name("other"));
     });
     let two = with(tracked("other"), |p| {
-        p.spec.options.parent_ref = Some(object_name("parent"))
+        p.spec.options.parent_ref = Some(object_name("parent"));
     });
     assert_eq!(outcome(Some(one.clone()), vec![one, two]), "assign");
 }

@@ -31,6 +31,8 @@ fn tight() -> Value {
     json!({"periodSeconds": 1, "failureThreshold": 2, "timeoutSeconds": 1, "httpGet": {"port": 1}})
 }
 
+type Change = fn(&mut ContainerCheckpoint);
+
 #[test]
 fn the_tightest_probe_that_gets_no_answer_bounds_the_pause() {
     let none = json!({});
@@ -38,7 +40,6 @@ fn the_tightest_probe_that_gets_no_answer_bounds_the_pause() {
     let asked_over_network = json!({"livenessProbe": tight()});
     let asked_inside = json!({"livenessProbe": {"periodSeconds": 1, "exec": {}}});
     let starting = json!({"livenessProbe": slow(), "startupProbe": tight()});
-    type Change = fn(&mut ContainerCheckpoint);
     let connected: Change = |c| c.spec.options.tcp_established = true;
     let same: Change = |_| {};
     let rows: [(Change, &Value, bool, &Value, Option<u32>); 9] = [

@@ -10,6 +10,7 @@ use super::*;
 use crate::fixtures::{CONTAINER_ID, at, checkpoint, condition_of, pod_json};
 
 /// The pod of the fixtures with `changes` merged into it.
+#[expect(clippy::unnecessary_wraps, reason = "as the surroundings hold it")]
 fn pod_with(changes: &Value) -> Option<Pod> {
     let mut pod = pod_json();
     merge(&mut pod, changes);
@@ -343,7 +344,7 @@ fn what_the_node_cannot_do_is_refused_and_a_wait_does_not_hide_it() {
         (
             |c| {
                 c.spec.options.parent_path =
-                    Some(stillframe_crds::checkpoint::RelativePath("a".into()))
+                    Some(stillframe_crds::checkpoint::RelativePath("a".into()));
             },
             "NoSoftDirty",
         ),

@@ -15,6 +15,10 @@ use crate::{
 
 /// What a dump would leave behind if everything died now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that hold or not, each independent"
+)]
 pub struct Entry {
     /// The container's id.
     pub container: String,

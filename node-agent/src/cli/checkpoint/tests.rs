@@ -295,6 +295,7 @@ fn every_flag_reaches_the_request() {
         timeout,
         max_pause,
         site_config,
+        lift_lock,
     } = request;
     assert_eq!(*kind, Kind::PreDump);
     assert_eq!(
@@ -333,6 +334,7 @@ fn every_flag_reaches_the_request() {
         (timeout.map(|t| t.as_secs()), *max_pause, *site_config),
         (Some(90), None, true)
     );
+    assert!(!lift_lock, "runc leaves the lock to the restore");
 }
 
 #[test]

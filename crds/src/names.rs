@@ -19,9 +19,25 @@ pub fn lease_of(node: &str) -> String {
     format!("stillframe-node-{node}")
 }
 
-/// The image directory of a checkpoint that names none: its object's name and UID, so that an
-/// object of the same name made later never meets it.
+/// Longest start of an object's name in a directory's name: with a UID behind it and one of the
+/// agent's endings, it fits into what file systems take.
+const NAME_IN_PATH: usize = 160;
+
+/// The image directory of a checkpoint that names none: its object's name, cut where it is very
+/// long, and its UID, so that an object of the same name made later never meets it.
 #[must_use]
 pub fn default_image_path(name: &str, uid: &str) -> String {
-    format!("{name}-{uid}")
+    format!("{}-{uid}", crate::condition::cut(name, NAME_IN_PATH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_leaves_room_for_the_uid() {
+        let uid = "0".repeat(36);
+        assert_eq!(default_image_path("counter", "u"), "counter-u");
+        assert_eq!(default_image_path(&"x".repeat(253), &uid).len(), 197);
+    }
 }

@@ -15,13 +15,17 @@ use std::{
     time::Duration,
 };
 
+use node_agent::controller::{
+    disk::{Footprint, MemoryGoes},
+    identity::{self, Expected},
+};
 use node_agent::runtime::{
     self, Container, ContainerId, Flavour, MountKind, NamespaceKind, Status,
     cgroup::{self, Freezer, FreezerState, Froze},
     destroy,
     external::{self, Dangling},
     guard::{self, CgroupMatch, Guard},
-    processes,
+    locate, processes,
 };
 use serde_json::{Value, json};
 
@@ -556,6 +560,48 @@ fn a_crun_container_is_read_held_and_destroyed() {
     assert!(!container.state_dir.exists());
     assert!(!container.cgroups.is_empty());
     assert!(container.cgroups.values().all(|dir| !dir.exists()));
+}
+
+#[test]
+#[ignore = "needs root, runc, crun and busybox: run it in the rig"]
+fn a_container_is_known_by_its_annotations_and_measured_with_its_tmpfs() {
+    const FILES: u64 = 8 << 20;
+    for tool in ["runc", "crun"] {
+        let bundle = Bundle::new(tool, "sf-known", |config, _| {
+            let write = "busybox dd if=/dev/zero of=/tmp/x bs=1M count=8; exec sleep 1000";
+            config["process"]["args"] = json!(["/bin/sh", "-c", write]);
+            let tmpfs = json!({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"});
+            push(&mut config["mounts"], tmpfs);
+            config["annotations"] = json!({
+                "io.kubernetes.cri.container-type": "container",
+                "io.kubernetes.cri.sandbox-namespace": "shop",
+                "io.kubernetes.cri.sandbox-name": "counter",
+                "io.kubernetes.cri.sandbox-uid": "uid-1",
+                "io.kubernetes.cri.container-name": "app",
+            });
+        });
+        let container = bundle.start();
+        let mut expected = Expected {
+            engine: locate::Engine::Containerd,
+            namespace: "shop".into(),
+            pod: "counter".into(),
+            sandbox_uid: "uid-1".into(),
+            container: "app".into(),
+        };
+        identity::check(&container, &expected).unwrap();
+        identity::check_not_own(&container).unwrap();
+        expected.namespace = "other".into();
+        let error = identity::check(&container, &expected).unwrap_err();
+        assert_eq!(error.reason().as_str(), "IdentityMismatch");
+
+        assert!(wait_for(|| Footprint::of(&container).files >= FILES));
+        let footprint = Footprint::of(&container);
+        println!("{tool}: {footprint:?}");
+        assert!(footprint.private > 0 && footprint.shared >= footprint.files);
+        assert!(footprint.files < 2 * FILES);
+        let needed = |memory| footprint.needed(memory);
+        assert!(needed(MemoryGoes::ToDisk) > needed(MemoryGoes::Elsewhere));
+    }
 }
 
 impl Bundle {

@@ -203,7 +203,7 @@ pub fn sweep(journal: &Journal) -> Vec<String> {
 }
 
 /// An error with everything that caused it, on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

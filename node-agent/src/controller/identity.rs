@@ -92,7 +92,8 @@ const CONTAINERD: Keys = Keys {
     container: "io.kubernetes.cri.container-name",
     kind: "io.kubernetes.cri.container-type",
 };
-/// The kubelet's labels, as CRI-O writes them down, and its own `pkg/annotations`.
+/// The kubelet's labels, which CRI-O writes down last, over whatever a pod's annotations say
+/// (`SpecAddAnnotations` in internal/factory/container), and its own `pkg/annotations`.
 const CRIO: Keys = Keys {
     namespace: "io.kubernetes.pod.namespace",
     pod: "io.kubernetes.pod.name",

@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 use stillframe_crds::names;
 use tracing::{info, warn};
 
+use crate::checkpoint::repair::chain;
+
 /// How long a lease that is not renewed says that the agent is alive.
 const DURATION: Duration = Duration::from_secs(40);
 /// Three may be missed, and the fourth comes in time.
@@ -69,13 +71,12 @@ async fn keep_every(
                 info!(lease = %holder.name, "renewed the lease again");
                 away = false;
             }
-            Ok(()) => {}
             Err(error) if !away => {
-                let error = crate::controller::chain(&error);
+                let error = chain(&error);
                 warn!(lease = %holder.name, error, "failed to renew the lease, will retry");
                 away = true;
             }
-            Err(_) => {}
+            Ok(()) | Err(_) => {}
         }
         tokio::select! {
             () = &mut stop => break,
@@ -84,7 +85,7 @@ async fn keep_every(
         wait = every;
     }
     if let Err(error) = holder.release().await {
-        let error = crate::controller::chain(&error);
+        let error = chain(&error);
         warn!(lease = %holder.name, error, "failed to give the lease back");
     }
 }

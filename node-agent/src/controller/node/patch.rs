@@ -27,9 +27,52 @@ pub(super) fn between(old: &Value, new: &Value) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+
+    /// What a server makes of a merge patch, as RFC 7386 has it.
+    fn applied(old: Value, patch: &Value) -> Value {
+        let Value::Object(patch) = patch else {
+            return patch.clone();
+        };
+        let mut merged = match old {
+            Value::Object(old) => old,
+            _ => Map::new(),
+        };
+        for (key, value) in patch {
+            if value.is_null() {
+                merged.remove(key);
+            } else {
+                let earlier = merged.remove(key).unwrap_or_default();
+                merged.insert(key.clone(), applied(earlier, value));
+            }
+        }
+        Value::Object(merged)
+    }
+
+    fn document() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            (0..4).prop_map(Value::from),
+            Just(json!([1, 2])),
+        ];
+        leaf.prop_recursive(3, 12, 4, |inner| {
+            proptest::collection::btree_map("[a-c]", inner, 0..4).prop_map(|members| json!(members))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_patched_document_is_the_new_one(old in document(), new in document()) {
+            let patched = match between(&old, &new) {
+                Some(patch) => applied(old, &patch),
+                None => old,
+            };
+            prop_assert_eq!(patched, new);
+        }
+    }
 
     #[test]
     fn only_what_differs_is_sent() {

@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    Error, ImageRoot, Place, dir::Dir, dir::Kind, namespace_of, owner::file_name, spot::reached,
-};
+use super::{Error, ImageRoot, Place, dir::Dir, dir::Kind, owner::file_name, spot::reached};
 
 /// The link that CRIU makes in an image that builds on another.
 const LINK: &str = "parent";
@@ -17,7 +15,7 @@ impl ImageRoot {
     /// # Errors
     /// The namespace's directory cannot be read through.
     pub fn children_of(&self, place: &Place) -> Result<Vec<PathBuf>, Error> {
-        let namespace = namespace_of(&place.image);
+        let namespace = place.image.namespace();
         let Some(top) = self.0.dir.enter(namespace)? else {
             return Ok(Vec::new());
         };

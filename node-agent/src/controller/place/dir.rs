@@ -23,8 +23,6 @@ use nix::{
 
 use super::Error;
 
-/// Images hold files and nothing below; what nests deeper than this is not ours to understand.
-const MAX_DEPTH: u32 = 32;
 /// Writable for the group or for everybody.
 const OTHERS_WRITE: u32 = 0o022;
 
@@ -172,8 +170,17 @@ impl Dir {
     }
 
     /// Removes a file or a link; nothing there is as good.
-    pub(super) fn unlink(&self, name: &str) -> Result<(), Error> {
-        match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
+    pub(super) fn unlink(&self, name: impl AsRef<OsStr>) -> Result<(), Error> {
+        self.remove_entry(name.as_ref(), UnlinkatFlags::NoRemoveDir)
+    }
+
+    /// Removes a directory that is empty; nothing there is as good.
+    pub(super) fn remove_dir(&self, name: &OsStr) -> Result<(), Error> {
+        self.remove_entry(name, UnlinkatFlags::RemoveDir)
+    }
+
+    fn remove_entry(&self, name: &OsStr, kind: UnlinkatFlags) -> Result<(), Error> {
+        match unlinkat(&self.fd, name, kind) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(source) => Err(self.failed("remove", name)(source)),
         }
@@ -182,36 +189,6 @@ impl Dir {
     /// Removes a directory if it is empty, and says whether it did.
     pub(super) fn remove_empty(&self, name: &str) -> bool {
         unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir).is_ok()
-    }
-
-    /// Removes whatever has that name. Links are removed, never followed, and nothing on another
-    /// file system is touched.
-    pub(super) fn remove_tree(&self, name: &str) -> Result<(), Error> {
-        self.remove_below(OsStr::new(name), 0)
-    }
-
-    fn remove_below(&self, name: &OsStr, depth: u32) -> Result<(), Error> {
-        let flag = match self.kind(name)? {
-            None => return Ok(()),
-            Some(Kind::File | Kind::Link | Kind::Other) => UnlinkatFlags::NoRemoveDir,
-            Some(Kind::Directory) => {
-                if depth >= MAX_DEPTH {
-                    return Err(Error::TooDeep {
-                        path: self.at(name),
-                    });
-                }
-                if let Some(inner) = self.open_dir(name, ResolveFlag::RESOLVE_NO_XDEV)? {
-                    for entry in inner.names()? {
-                        inner.remove_below(&entry, depth + 1)?;
-                    }
-                }
-                UnlinkatFlags::RemoveDir
-            }
-        };
-        match unlinkat(&self.fd, name, flag) {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(source) => Err(self.failed("remove", name)(source)),
-        }
     }
 
     /// The names of all entries.
@@ -224,7 +201,12 @@ impl Dir {
             .map_err(&failed)?;
         let mut names = Vec::new();
         for entry in nix::dir::Dir::from_fd(fd).map_err(&failed)?.iter() {
-            let entry = entry.map_err(&failed)?;
+            let entry = match entry {
+                Ok(entry) => entry,
+                // The directory itself was removed meanwhile.
+                Err(Errno::ENOENT) => break,
+                Err(source) => return Err(failed(source)),
+            };
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
                 names.push(OsStr::from_bytes(name).to_owned());
@@ -247,7 +229,12 @@ impl Dir {
         fsync(&self.fd).map_err(self.failed("flush", ""))
     }
 
-    fn open_dir(&self, name: &OsStr, further: ResolveFlag) -> Result<Option<Self>, Error> {
+    /// The directory of that name, whoever may write to it.
+    pub(super) fn open_dir(
+        &self,
+        name: &OsStr,
+        further: ResolveFlag,
+    ) -> Result<Option<Self>, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         match self.open(name, flags, Mode::empty(), further) {
             Ok(fd) => Ok(Some(Self {
@@ -299,7 +286,11 @@ impl Dir {
         }
     }
 
-    fn failed(&self, call: &'static str, name: impl AsRef<Path>) -> impl Fn(Errno) -> Error {
+    pub(super) fn failed(
+        &self,
+        call: &'static str,
+        name: impl AsRef<Path>,
+    ) -> impl Fn(Errno) -> Error {
         let path = if name.as_ref().as_os_str().is_empty() {
             self.path.clone()
         } else {

@@ -186,8 +186,8 @@ impl Record {
 
     /// Removes the owner file of a name: nobody has it any more.
     pub(super) fn remove(dir: &Dir, name: &str) -> Result<(), Error> {
-        dir.unlink(&scratch_name(name))?;
-        dir.unlink(&file_name(name))
+        dir.unlink(scratch_name(name))?;
+        dir.unlink(file_name(name))
     }
 }
 
@@ -200,4 +200,43 @@ pub(super) fn file_name(name: &str) -> String {
 /// unfinished image either.
 fn scratch_name(name: &str) -> String {
     format!("{name}.owner.partial")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_content_is_read_without_panic(content in ".{0,200}", uid in ".{0,40}") {
+            let _ = serde_json::from_str::<Record>(&content);
+            let record = Record {
+                owner: Owner {
+                    uid,
+                    namespace: content.clone(),
+                    name: content.clone(),
+                    pod_uid: String::new(),
+                    container_id: content,
+                    phase: Phase::Started,
+                    report: None,
+                },
+                work: true,
+            };
+            let text = serde_json::to_string(&record).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn a_report_of_another_type_is_refused_with_its_file() {
+        let text = r#"{"uid":"u","namespace":"n","name":"n","podUID":"p","containerID":"c",
+            "phase":"Finished","report":{"sizeBytes":-1}}"#;
+        assert!(serde_json::from_str::<Record>(text).is_err());
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x.owner"), text).unwrap();
+        let error = Record::read(&Dir::root(dir.path()).unwrap(), "x").unwrap_err();
+        assert!(error.to_string().ends_with("x.owner"), "{error}");
+    }
 }

@@ -42,6 +42,24 @@ impl Spot {
         Ok(Self { parents, name })
     }
 
+    /// The directory of the namespace.
+    pub(super) fn namespace(&self) -> &str {
+        self.parents.first().map_or("", String::as_str)
+    }
+
+    /// What lies beside it under one of the agent's endings.
+    pub(super) fn beside(&self, ending: &str) -> Self {
+        Self {
+            parents: self.parents.clone(),
+            name: format!("{}{ending}", self.name),
+        }
+    }
+
+    /// The name of the image while it is written.
+    pub(super) fn partial(&self) -> String {
+        format!("{}.partial", self.name)
+    }
+
     /// The path below the image root.
     pub(super) fn path(&self) -> PathBuf {
         self.parents.iter().chain([&self.name]).collect()

@@ -1,6 +1,7 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
 };
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};

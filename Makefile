@@ -23,8 +23,8 @@ bench:       ## measure our checkpoint against runc's, in a table, target/bench.
 shell:       ## a shell in a fresh node, with our command and a container to try it on
 	@tests/rig/shell
 
-generate:    ## write what is generated and committed: the custom resource definitions
-	cargo run --quiet --package stillframe-crds -- crds/yaml
+generate:    ## write what is generated and committed: the custom resource definitions and docs/reasons.md
+	cargo run --quiet --package stillframe-crds -- crds/yaml docs/reasons.md
 
 lint:        ## clippy, and the shell scripts with shellcheck if it is installed
 	cargo clippy --workspace --all-targets -- -D warnings

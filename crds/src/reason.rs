@@ -4,6 +4,10 @@
 
 use std::str::FromStr;
 
+mod page;
+
+pub use page::table;
+
 /// When a reason is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -20,6 +24,7 @@ pub enum Kind {
 macro_rules! reasons {
     ($( $kind:ident { $( $name:ident: $meaning:literal $(=> $hint:literal)?; )* } )*) => {
         /// A stable word. Its text is its name.
+        #[expect(clippy::doc_markdown, reason = "the meanings are shown to users as they are")]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason {
             $( $( #[doc = $meaning] $name, )* )*
@@ -83,7 +88,7 @@ reasons! {
         PodEnded: "The pod has completed or failed; nothing of it runs.";
         PodDeleted: "The pod was deleted.";
         ContainerNotNamed: "The pod has several containers and the request names none."
-            => "set source.containerName";
+            => "create another ContainerCheckpoint with spec.source.containerName; the message lists the names";
         UnknownContainer: "The pod has no container of that name."
             => "kubectl get pod POD -o jsonpath='{.spec.containers[*].name}' lists them";
         ContainerNotRunning: "The container does not run."
@@ -101,98 +106,117 @@ reasons! {
         AgentNotReady: "The agent on the pod's node could not checkpoint in time."
             => "kubectl describe checkpointnode NODE says why";
         AgentNotResponding: "The agent had the request and did not report its end in time. It rolls back by itself: the container goes on."
-            => "see the agent's log on that node; a checkpoint made later takes a new object";
+            => "kubectl -n stillframe-system logs of the agent on that node tells why; then create another ContainerCheckpoint";
         AgentRestarted: "The agent was restarted while it dumped. The dump was rolled back and the container goes on."
             => "create another ContainerCheckpoint";
         AgentStopping: "The agent was told to end while it dumped. The dump was rolled back and the container goes on."
             => "create another ContainerCheckpoint";
         TimedOut: "The request took longer than timeoutSeconds. The container goes on."
-            => "allow more time in timeoutSeconds";
+            => "create another ContainerCheckpoint with a larger spec.timeoutSeconds";
         Cancelled: "The object was deleted during the dump, which was rolled back. The container goes on.";
         PauseTooLong: "The container stood still longer than it may. The dump was rolled back and the container goes on."
-            => "allow more in maxPauseSeconds, or save most of the memory before with preDump checkpoints";
-        ProbeWouldFail: "maxPauseSeconds is longer than a liveness probe of a container that stands still allows: the kubelet would restart it."
-            => "lower maxPauseSeconds, or leave it out to have it follow from the probes";
+            => "create another ContainerCheckpoint with a larger spec.options.maxPauseSeconds, or save most of the memory before: one with spec.options.preDump: true, then one with spec.options.parentRef that names it";
+        ProbeWouldFail: "The pause that maxPauseSeconds allows is longer than a liveness probe of a container that stands still does: the kubelet would restart it."
+            => "create another ContainerCheckpoint with a smaller spec.options.maxPauseSeconds, or without it to have it follow from the probes";
         InvalidSpec: "The spec asks for something that cannot be."
-            => "create another ContainerCheckpoint with the field corrected";
+            => "create another ContainerCheckpoint with the field corrected that the message names";
         RootfsDiffUnsupported: "This version does not save changed files."
-            => "leave rootfs out";
+            => "create another ContainerCheckpoint without spec.rootfs";
         ParentNotFound: "There is no checkpoint named as parentRef says."
             => "kubectl get cckpt lists them";
-        ParentNotReady: "The parent failed or is being deleted.";
+        ParentNotReady: "The parent failed, is being deleted, or was not ready in time."
+            => "kubectl describe cckpt PARENT says why; take the first checkpoint of a chain without a parent";
         ParentMismatch: "The parent is of another container, or on another node."
             => "take the first checkpoint of a chain without a parent";
         ParentNotLatest: "Another checkpoint has cleared the kernel's record of changed pages since the parent, or the parent tracked no memory."
             => "use the latest preDump or trackMemory checkpoint of this container as parent, or take one without a parent";
-        ParentImageMissing: "The parent's image directory is not there.";
+        ParentImageMissing: "The parent's image is not there, or does not hold what it should."
+            => "take the first checkpoint of a chain without a parent";
         ImagePathTaken: "Another object's image has that imagePath, or something else is there."
-            => "choose another imagePath, or leave it out";
-        ImagePathUnusable: "The image's directory cannot be used.";
+            => "create another ContainerCheckpoint with another spec.options.imagePath, or without it";
+        ImagePathUnusable: "The image's directory cannot be used."
+            => "the message says why; every level of spec.options.imagePath but the last has to be there as a directory";
         InsufficientSpace: "The node's disk cannot hold the image and the reserve that keeps the kubelet from evicting pods."
-            => "free space on the node, or send the memory elsewhere with pageServer";
+            => "free space on the node (delete checkpoints that are not needed: kubectl get cckpt -A), or send the memory elsewhere with spec.options.pageServer";
         DiskFull: "The node's disk was full during the dump, which was rolled back. The container goes on."
-            => "free space on the node";
+            => "free space on the node (delete checkpoints that are not needed: kubectl get cckpt -A), then create another ContainerCheckpoint";
         PageServerNotAllowed: "The agent's administrator has not allowed that page server."
-            => "have its address allowed with the agent's --allow-page-server";
-        PageServerKeysMissing: "pageServer.tls is on and the agent has no keys."
-            => "mount keys into the agent, or set pageServer.tls to false where the network is trusted";
+            => "have its address allowed with the agents' flag --allow-page-server ADDRESS:PORT";
+        PageServerKeysMissing: "TLS with the page server is on, and the agent has no keys."
+            => "mount keys into the agents (--page-server-keys), or set spec.options.pageServer.tls: false where the network is trusted";
         PageServerUnreachable: "The page server could not be reached, or went away."
-            => "see that a page server listens on that address and port and that the node may reach it";
+            => "see that a page server listens there (criu page-server --images-dir DIR --port PORT) and that the node may reach it";
+        PageServerTlsFailed: "The page server was reached, and TLS with it came to nothing."
+            => "both sides need certificates of one authority, and the server's has to name the address; the log says what is wrong";
         EstablishedTcp: "The container has TCP connections."
-            => "set options.tcpEstablished to true, or have the connections closed before";
+            => "create another ContainerCheckpoint with spec.options.tcpEstablished: true, or have the connections closed before";
         InFlightTcp: "The container has a half-open TCP connection."
-            => "set options.tcpSkipInFlight to true, or try again";
+            => "create another ContainerCheckpoint with spec.options.tcpSkipInFlight: true, or try again";
         FileLocks: "The container holds file locks."
-            => "set options.fileLocks to true";
+            => "create another ContainerCheckpoint with spec.options.fileLocks: true";
         ExternalUnixSocket: "The container has a unix socket whose other end is outside."
-            => "set options.extUnixSk to true if the workload survives its loss, or have it closed before";
+            => "create another ContainerCheckpoint with spec.options.extUnixSk: true (datagram sockets only), or have it closed before";
+        ExternalUnixStream: "The container has a stream over a unix socket whose other end is outside, or a socket whose other end has no name; no option of CRIU helps."
+            => "have it closed before the checkpoint; the log names the path of the other end";
         ShellJob: "The container's session or terminal began outside of it."
-            => "set options.shellJob to true";
+            => "create another ContainerCheckpoint with spec.options.shellJob: true";
         ExternalMount: "The container has a mount that CRIU cannot save."
-            => "have the volume unmounted, or use a volume type that is a plain bind mount";
+            => "the message names the mount point; have it unmounted, or use a volume that is a plain bind mount";
         IoUring: "The container uses io_uring, which CRIU cannot save."
-            => "switch io_uring off in the workload";
+            => "switch io_uring off in the workload (Node.js: UV_USE_IO_URING=0), or forbid it with a seccomp profile";
         GhostFileTooLarge: "The container holds a deleted file open that is larger than ghostLimit."
-            => "set options.ghostLimit to more than the file's size";
+            => "create another ContainerCheckpoint with spec.options.ghostLimit above the size that the message tells";
         LinkedFileDeleted: "The container holds a file open whose name was deleted while another name is left."
-            => "set options.linkRemap to true";
+            => "create another ContainerCheckpoint with spec.options.linkRemap: true";
         UnsupportedFile: "The container holds something open that CRIU cannot save (a device, a special socket or descriptor)."
-            => "the log names it; have the workload close it";
-        UnsupportedProcess: "The container has a process in a state that CRIU cannot save (traced, stopped oddly, in a nested namespace)."
-            => "the log names it; end the debugger or the process";
+            => "the message names it; have the workload close it. For MPTCP in Go programs: GODEBUG=multipathtcp=0";
+        UnsupportedProcess: "The container has a process in a state that CRIU cannot save (traced by a debugger, in a namespace of its own, brought in from outside)."
+            => "the message names its pid on the node; end it, or its debugger";
         NoSoftDirty: "The node's kernel cannot track memory changes (CONFIG_MEM_SOFT_DIRTY), which preDump, parents and trackMemory need."
-            => "take a checkpoint without them, or on another node";
+            => "create another ContainerCheckpoint without them, or run the pod on a node whose checkpointnode has the feature: kubectl describe checkpointnodes";
         NoLazyPages: "The node's kernel cannot serve lazy pages."
-            => "leave lazyPages out";
-        MissingFeature: "CRIU or the node's kernel lacks what the options need.";
+            => "create another ContainerCheckpoint without spec.options.lazyPages";
+        MissingFeature: "CRIU or the node's kernel lacks what the options or the workload need."
+            => "the message names it; kubectl describe checkpointnode NODE lists what the node has";
         NetworkLockUnavailable: "The network lock that was asked for cannot be had on the node."
-            => "leave networkLock out to have one chosen";
-        NetworkRulesUnreadable: "The network's rules could not be read before the dump.";
-        SecurityModule: "A security module (SELinux, AppArmor, seccomp) of the node stands in CRIU's way.";
+            => "create another ContainerCheckpoint without spec.options.networkLock to have one chosen";
+        NetworkRulesUnreadable: "The network's rules could not be read before the dump."
+            => "install iptables on the node, or create another ContainerCheckpoint with spec.options.networkLock: Nftables";
+        SecurityModule: "A security module (SELinux, AppArmor, seccomp) of the node stands in CRIU's way."
+            => "the message says which; let the agent run unconfined";
         PermissionDenied: "The kernel refused CRIU something that it needs."
-            => "the log says what; see that the agent is privileged";
+            => "the message says what; see that the agent's container is privileged";
         CriuTooOld: "The node's CRIU is too old."
             => "install CRIU 4.2 or newer";
         CriuNotFound: "The agent finds no CRIU."
             => "install CRIU 4.2 or newer on the node";
         CriuFailed: "CRIU failed for a reason that is not in this list. It was rolled back and the container goes on."
             => "the last error lines are in failure.log, the whole log is on the node";
-        CriuDied: "CRIU ended unexpectedly. What it left was repaired and the container goes on.";
-        CriuNotStarted: "CRIU could not be started.";
+        CriuDied: "CRIU ended unexpectedly. What it left was repaired and the container goes on."
+            => "see whether the node ran out of memory; the last error lines are in failure.log, the whole log is on the node";
+        CriuNotStarted: "CRIU could not be started."
+            => "the message says why; CRIU on the node has to be an executable of its architecture";
         CriuOptionNotAllowed: "The container's own CRIU configuration names an option that only the request may set."
-            => "take it out of the org.criu.config annotation's file, or of the runtime's configuration";
+            => "take it out of the file that the annotation org.criu.config names, or of the runtime's own under /etc/criu";
+        CriuConfigUnusable: "The container's own CRIU configuration cannot be read, or is not safe to obey."
+            => "it has to be a well-formed file of root's beneath /etc/criu that nobody else may write";
         ContainerPaused: "The container is paused by its runtime."
-            => "resume it first";
-        ContainerEnded: "The container ended during the dump.";
+            => "resume it first; the kubelet pauses no containers, so somebody did by hand: ctr -n k8s.io tasks resume ID";
+        ContainerEnded: "The container ended during the dump."
+            => "kubectl describe pod POD shows why; create another ContainerCheckpoint for the new container";
         CheckpointUnderWay: "Somebody else checkpoints this container outside of Kubernetes."
             => "wait for it to end";
         NeverStill: "The container's processes did not stand still in time. They go on."
             => "a process in uninterruptible sleep (a hanging disk or network mount) is the usual cause";
-        ForeignCgroup: "A process of the container is in a cgroup of somebody else.";
-        StateUnreadable: "What the runtime keeps of the container cannot be read.";
+        ForeignCgroup: "The process that is recorded as the container's is in a cgroup of somebody else. It was not touched."
+            => "restart the pod; what the runtime keeps of the container is wrong";
+        StateUnreadable: "What the runtime or the kernel tells of the container cannot be read."
+            => "the message names the file; see that the agent's host paths are those of the node's runtime";
         ImageIncomplete: "CRIU reported success and the image is not complete. It was discarded.";
-        PublishFailed: "The image is complete and could not be put under its final name.";
-        JournalUnusable: "The agent could not note what it would have to repair, so it did not begin.";
+        PublishFailed: "The image is complete and could not be brought to disk under its final name."
+            => "the message says why; see whether the node's disk is well and has room";
+        JournalUnusable: "The agent could not note what it would have to repair, or post a guardian over it, so it did not begin."
+            => "see that /run/stillframe on the node can be written, and that the node can start processes";
         InternalError: "Something happened that should not."
             => "the agent's log tells more; please report it";
     }

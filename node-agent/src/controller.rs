@@ -46,7 +46,6 @@ pub mod watch;
 pub mod work;
 
 pub use dump::Dumper;
-use failed::chain;
 pub use serve::serve;
 
 /// Why the agent cannot run.

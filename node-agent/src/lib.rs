@@ -3,7 +3,8 @@
 //!
 //! `{cli, controller} → checkpoint → {runtime, criu, images}`: an arrow is a use, nothing points back,
 //! and only `controller` knows of Kubernetes. All may use
-//! `go_text`, the words in which runc reports errors, and `pidfd`.
+//! `go_text`, the words in which runc reports errors, and `pidfd`. What `preflight` and the
+//! controller tell of a node, `host` finds out.
 
 pub mod checkpoint;
 pub mod cli;

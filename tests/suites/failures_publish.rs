@@ -96,3 +96,35 @@ fn a_pause_that_lasts_too_long_is_ended() {
         }
     }
 }
+
+#[test]
+#[ignore = "needs the node root: run make test"]
+fn a_dump_that_ends_its_container_leaves_the_network_to_the_others_where_that_is_asked_for() {
+    let node = &Node::start();
+    let locks = "nft list tables | grep CRIU || true; iptables -S | grep CRIU || true; \
+                 ip6tables -S | grep CRIU || true";
+    for method in ["nftables", "iptables"] {
+        let mut scene = Scene::new(node, &format!("unlock-{method}"), Does::Counts);
+        let image = scene.fresh_image();
+        publish(&scene, &image, &["end", "unlock", method])
+            .output()
+            .ok();
+        assert_eq!(scene.in_network(locks).ok().stdout, "", "{method}");
+        let seen = scene.sibling.counter_beyond(0);
+        let _ = scene.sibling.counter_beyond(seen + 20);
+        assert_eq!(scene.target.status(), "stopped", "{method}");
+        let [named, partial] = final_and_partial(&scene, &image);
+        assert!(named.join("inventory.img").exists() && !partial.exists());
+        let journal = node.shell("ls -A /run/stillframe/journal").ok();
+        assert_eq!(journal.stdout, "", "{method}");
+
+        // Otherwise the lock is CRIU's word to the restore, and stays.
+        let mut scene = Scene::new(node, &format!("keep-{method}"), Does::Counts);
+        let image = scene.fresh_image();
+        publish(&scene, &image, &["end", method]).output().ok();
+        assert!(
+            scene.in_network(locks).ok().stdout.contains("CRIU"),
+            "{method}"
+        );
+    }
+}

@@ -335,7 +335,7 @@ mod tests {
             image: PathBuf::from("/images/a"),
             partial: false,
             ends_container: false,
-            lift_lock: false,
+            unlock_after_end: false,
         }
     }
 

@@ -51,7 +51,7 @@ pub(super) struct Found<'a> {
 }
 
 /// The request. Mirrors `Checkpoint` in `criu_linux.go` of runc 1.5.2, option by option; what runc
-/// never sends (`network_lock`, `ghost_limit`, `cgroup_yard`, memory tracking without a parent) is sent only when
+/// never sends (`network_lock`, `ghost_limit`, `cgroup_yard`, TLS, memory tracking without a parent) is sent only when
 /// it was decided here.
 pub(super) fn request(asked: &Request, found: Found<'_>) -> CriuReq {
     let Request {
@@ -64,6 +64,7 @@ pub(super) fn request(asked: &Request, found: Found<'_>) -> CriuReq {
         ..
     } = asked;
     let text = |path: &Path| path.to_string_lossy().into_owned();
+    let server = page_server.as_ref().filter(|server| is_used(server));
     let freezer = found
         .freezer
         .filter(|_| !found.unified || found.criu >= UNIFIED_FREEZER_SINCE);
@@ -91,17 +92,14 @@ pub(super) fn request(asked: &Request, found: Found<'_>) -> CriuReq {
         config_file: found.config_file.map(text),
         external: found.external,
         freeze_cgroup: freezer.map(text),
-        ps: page_server
-            .as_ref()
-            .filter(|server| is_used(server))
-            .map(server_info),
+        ps: server.map(server_info),
         parent_img: parent.as_ref().map(|parent| text(&parent.path)),
         track_mem: (parent.is_some() || options.track_memory).then_some(true),
         ext_mnt: found.mounts.into_iter().map(mount_map).collect(),
         cgroup_yard: found.yard.as_deref().map(text),
         network_lock: found.lock.map(Method::wire),
         ghost_limit: asked.ghost_limit,
-        ..CriuOpts::default()
+        ..tls_options(server)
     };
     CriuReq {
         r#type: request_type(*kind, found.criu).into(),
@@ -138,6 +136,25 @@ fn server_info(server: &PageServer) -> PageServerInfo {
         address: Some(server.address.clone()),
         port: Some(server.port),
         ..PageServerInfo::default()
+    }
+}
+
+/// The options that keep the connection to a page server private, and no others. The command knows
+/// no such thing, as runc.
+fn tls_options(server: Option<&PageServer>) -> CriuOpts {
+    let text = |path: &Path| Some(path.to_string_lossy().into_owned());
+    let tls = server.filter(|server| is_used(server));
+    let Some(tls) = tls.and_then(|server| server.tls.as_ref()) else {
+        return CriuOpts::default();
+    };
+    CriuOpts {
+        tls: Some(true),
+        tls_cacert: text(&tls.ca),
+        tls_cacrl: tls.revoked.as_deref().and_then(text),
+        tls_cert: text(&tls.certificate),
+        tls_key: text(&tls.key),
+        tls_no_cn_verify: Some(!tls.check_name),
+        ..CriuOpts::default()
     }
 }
 
@@ -187,6 +204,7 @@ pub(super) fn config_file<'a>(annotation: Option<&'a str>, default: &'a Path) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::Tls;
 
     const EARLY: FreezeFacts = FreezeFacts {
         kind: Kind::Dump,
@@ -233,11 +251,39 @@ mod tests {
         let server = |address: &str, port| PageServer {
             address: address.to_owned(),
             port,
+            tls: None,
         };
         assert!(is_used(&server("10.0.0.7", 27_277)));
         assert!(!is_used(&server("", 27_277)));
         assert!(!is_used(&server("10.0.0.7", 0)));
         assert!(is_used(&server("10.0.0.7", -1)));
+    }
+
+    #[test]
+    fn sends_the_files_of_tls_only_where_it_is_asked_for() {
+        let mut server = PageServer {
+            address: "10.0.0.7".to_owned(),
+            port: 27_277,
+            tls: None,
+        };
+        assert_eq!(tls_options(Some(&server)), CriuOpts::default());
+        server.tls = Some(Tls {
+            ca: "/keys/ca.crt".into(),
+            revoked: None,
+            certificate: "/keys/tls.crt".into(),
+            key: "/keys/tls.key".into(),
+            check_name: true,
+        });
+        let sent = tls_options(Some(&server));
+        assert_eq!(sent.tls, Some(true));
+        assert_eq!(sent.tls_cacert.as_deref(), Some("/keys/ca.crt"));
+        assert_eq!(sent.tls_cacrl, None);
+        assert_eq!(sent.tls_cert.as_deref(), Some("/keys/tls.crt"));
+        assert_eq!(sent.tls_key.as_deref(), Some("/keys/tls.key"));
+        assert_eq!(sent.tls_no_cn_verify, Some(false));
+        // runc's rule: without a port there is no page server, and nothing to keep private.
+        server.port = 0;
+        assert_eq!(tls_options(Some(&server)), CriuOpts::default());
     }
 
     #[test]

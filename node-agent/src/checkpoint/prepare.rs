@@ -209,7 +209,7 @@ impl Dump<'_> {
             image: self.dirs.image.clone(),
             partial: matches!(self.request.image, Image::Publish { .. }),
             ends_container: self.ends_container(),
-            lift_lock: self.request.lift_lock,
+            unlock_after_end: self.request.unlock_after_end,
         })
     }
 }

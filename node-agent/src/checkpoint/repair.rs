@@ -117,9 +117,12 @@ pub fn repair(record: &Record) -> Vec<Error> {
             .map(Error::Freezer),
     );
     // A dump that ended the container and is complete is all that is left of it, and keeps its lock
-    // for the restore.
+    // for the restore unless others are to use that network.
     let complete = entry.ends_container && !init.lives() && super::run::is_complete(&entry.image);
-    if let Some(network) = network.as_ref().filter(|_| !complete || entry.lift_lock) {
+    if let Some(network) = network
+        .as_ref()
+        .filter(|_| !complete || entry.unlock_after_end)
+    {
         left.extend(unlock(network).err().map(Error::Unlock));
     }
     if !complete && !entry.link_remaps.is_empty() {
@@ -148,10 +151,7 @@ fn restore(group: &FreezerBefore) -> Result<(), cgroup::Error> {
     }
 }
 
-/// Removes the lock that a dump left in its network namespace.
-///
-/// # Errors
-/// A tool that refused; the lock is there still.
+/// Lifts the lock that a dump has left, if it is there.
 pub(super) fn unlock(network: &LockedNetwork) -> Result<(), lock::Error> {
     // A namespace that is gone took its rules with it.
     let Some(inside) = Namespace::find(network.inode) else {

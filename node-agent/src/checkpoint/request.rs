@@ -33,9 +33,9 @@ pub struct Request {
     pub max_pause: Option<Duration>,
     /// Hand CRIU the site's configuration file, as runc does.
     pub site_config: bool,
-    /// Lift the network lock also after a dump that ended the container. CRIU leaves it for the
-    /// restore, which expects it; whoever else lives in that network namespace cannot wait.
-    pub lift_lock: bool,
+    /// Lift the network lock of a dump that has ended its container. CRIU leaves it, and runc with
+    /// it, for the restore to lift; whoever else lives in that network namespace is locked with it.
+    pub unlock_after_end: bool,
 }
 
 /// What is taken.
@@ -110,6 +110,23 @@ pub struct PageServer {
     pub address: String,
     /// Port as CRIU takes it: unchecked, as in runc.
     pub port: i32,
+    /// How the connection is kept private; runc has none.
+    pub tls: Option<Tls>,
+}
+
+/// TLS with a page server. The files are PEM, and read by CRIU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificate of the authority that both sides trust.
+    pub ca: PathBuf,
+    /// Revoked certificates.
+    pub revoked: Option<PathBuf>,
+    /// Our certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The server's certificate has to name the address.
+    pub check_name: bool,
 }
 
 /// `--manage-cgroups-mode`.

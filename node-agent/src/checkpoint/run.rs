@@ -13,7 +13,7 @@ use super::{
     dirs::Dirs,
     engine::Engine,
     guardian::Guardian,
-    journal::{Journal, Record},
+    journal::{Entry, Journal},
     plan::{self, FreezeFacts},
     prepare::Ready,
     repair,
@@ -143,10 +143,15 @@ impl Dump<'_> {
         };
         observer.step(Step::Requested);
         let outcome = self.converse(swrk, &request, status_fd, cancel, observer);
+        let mut still_locked = false;
         let ended = match outcome {
-            Ok((seen, responded)) => {
+            Ok((mut seen, responded)) => {
                 // What ended its container is never thrown away, whatever happens to it next.
                 record.entry.partial &= !self.ends_container();
+                // Before the image is published: whoever else lives in that network waits.
+                let locked = self.unlock_after_end(&record.entry);
+                still_locked = locked.is_some();
+                seen.warnings.extend(locked);
                 self.publish(seen, responded, lock, observer)
             }
             Err(error) => Err(error),
@@ -158,21 +163,24 @@ impl Dump<'_> {
                 return ended;
             }
         }
-        let ended = ended.map(|report| self.lift_lock(&record, report));
+        if still_locked {
+            // The next sweep tries again.
+            guardian.dismiss();
+            return ended;
+        }
         let finished = record.finish();
         guardian.dismiss();
         finished?;
         ended
     }
 
-    /// Where the container has ended CRIU has left the lock in place.
-    fn lift_lock(&self, record: &Record, mut report: Report) -> Report {
-        let lifts = self.request.lift_lock && self.ends_container();
-        let network = record.entry.network.as_ref().filter(|_| lifts);
-        if let Some(Err(error)) = network.map(repair::unlock) {
-            report.warnings.push(repair::chain(&error));
-        }
-        report
+    /// Lifts the lock of a dump that has ended its container, where that is asked for; what went
+    /// wrong comes back.
+    fn unlock_after_end(&self, entry: &Entry) -> Option<String> {
+        let network = entry.network.as_ref();
+        let network = network.filter(|_| self.request.unlock_after_end && self.ends_container())?;
+        let failed = repair::unlock(network).err()?;
+        Some(repair::chain(&repair::Error::Unlock(failed)))
     }
 
     pub(super) fn ends_container(&self) -> bool {

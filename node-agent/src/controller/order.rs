@@ -164,6 +164,7 @@ impl Order {
             page_server: page_server.as_ref().map(|server| PageServer {
                 address: server.address.clone(),
                 port: server.port.into(),
+                tls: None,
             }),
             status_fd: None,
             cgroups_mode: cgroups(*manage_cgroups_mode, site.manage_cgroups),
@@ -172,7 +173,7 @@ impl Order {
             timeout: Some(timeout),
             max_pause: self.max_pause,
             site_config: false,
-            lift_lock: true,
+            unlock_after_end: true,
         })
     }
 }

@@ -15,6 +15,10 @@ use nix::fcntl::OFlag;
 
 use crate::go_text::go_error;
 
+mod classify;
+
+pub use classify::{Cause, Told, classify};
+
 /// The log's name, as runc asks for it.
 pub const FILE_NAME: &str = "dump.log";
 
@@ -203,18 +207,26 @@ fn is_one_of(message: &str, known: &[&str]) -> bool {
 /// The text of a line such as `(00.012345)     42: Error (criu/file.c:123): text`. Only CRIU's own
 /// form counts: the word may also be part of a file's name.
 fn error_message(line: &str) -> Option<&str> {
-    let rest = line.strip_prefix('(')?;
-    let (time, rest) = rest.split_once(')')?;
+    let (_place, text) = text_of(line)?.strip_prefix("Error (")?.split_once("): ")?;
+    Some(text.trim())
+}
+
+/// A line without when it was written and by whom: `(00.012345)     42: text`, or `pie: 42: text`
+/// where it is the code that speaks which CRIU puts into a process.
+fn text_of(line: &str) -> Option<&str> {
+    let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if let Some((pid, text)) = line.strip_prefix("pie: ").and_then(|r| r.split_once(": ")) {
+        return is_number(pid).then_some(text);
+    }
+    let (time, rest) = line.strip_prefix('(')?.split_once(')')?;
     if !time.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return None;
     }
     let rest = rest.trim_start();
-    let rest = match rest.split_once(": ") {
-        Some((pid, rest)) if pid.bytes().all(|b| b.is_ascii_digit()) => rest.trim_start(),
+    Some(match rest.split_once(": ") {
+        Some((pid, text)) if is_number(pid) => text.trim_start(),
         _ => rest,
-    };
-    let (_place, text) = rest.strip_prefix("Error (")?.split_once("): ")?;
-    Some(text.trim())
+    })
 }
 
 /// One line without its end, as Go's `bufio.ScanLines` cuts it.

@@ -1,5 +1,5 @@
 //! A caller of the engine's library that publishes an image under its final name:
-//! `publish ROOT ID DIR [end] [max-pause MILLISECONDS]`. On failure it prints the reason and exits with 1.
+//! `publish ROOT ID DIR [end] [unlock] [iptables] [max-pause MILLISECONDS]`. On failure it prints the reason and exits with 1.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,10 @@ fn main() -> ExitCode {
 
 fn publish(words: &[String]) -> Result<(), String> {
     let [root, id, dir, more @ ..] = words else {
-        return Err("usage: publish ROOT ID DIR [end] [max-pause MILLISECONDS]".to_owned());
+        return Err(
+            "usage: publish ROOT ID DIR [end] [unlock] [iptables] [max-pause MILLISECONDS]"
+                .to_owned(),
+        );
     };
     let id: ContainerId = id.parse().map_err(|_| "no id".to_owned())?;
     let container = runtime::load(Path::new(root), &id).map_err(|error| error.to_string())?;
@@ -63,12 +66,16 @@ fn publish(words: &[String]) -> Result<(), String> {
         page_server: None,
         status_fd: None,
         cgroups_mode: checkpoint::CgroupsMode::Ignore,
-        network_lock: NetworkLock::Nftables,
+        network_lock: if more.iter().any(|word| word == "iptables") {
+            NetworkLock::Iptables
+        } else {
+            NetworkLock::Nftables
+        },
         ghost_limit: None,
         timeout: None,
         max_pause,
         site_config: false,
-        lift_lock: false,
+        unlock_after_end: more.iter().any(|word| word == "unlock"),
     };
     let cancel = Cancel::new().map_err(|error| error.to_string())?;
     let engine = Engine::of_this_host();

@@ -45,9 +45,9 @@ pub struct Entry {
     pub partial: bool,
     /// The container ends, and a lock that outlives it is CRIU's word to the restore.
     pub ends_container: bool,
-    /// The lock goes even so.
+    /// That lock goes all the same, since others live in that network.
     #[serde(default)]
-    pub lift_lock: bool,
+    pub unlock_after_end: bool,
 }
 
 /// A freezer before the dump.

@@ -94,6 +94,7 @@ fn page_server(given: &OsStr) -> Result<Option<PageServer>, Error> {
     Ok(Some(PageServer {
         address: address.to_owned(),
         port: lower_half(port),
+        tls: None,
     }))
 }
 
@@ -160,7 +161,7 @@ impl Checked<'_> {
             timeout: parse_bound(&given("timeout")).ok().flatten(),
             max_pause: None,
             site_config: true,
-            lift_lock: false,
+            unlock_after_end: false,
         })
     }
 }
@@ -186,7 +187,7 @@ mod tests {
 
     fn server(given: &str) -> Result<Option<(String, i32)>, String> {
         page_server(OsStr::new(given))
-            .map(|server| server.map(|PageServer { address, port }| (address, port)))
+            .map(|server| server.map(|PageServer { address, port, .. }| (address, port)))
             .map_err(|error| error.to_string())
     }
 

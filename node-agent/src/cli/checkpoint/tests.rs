@@ -295,7 +295,7 @@ fn every_flag_reaches_the_request() {
         timeout,
         max_pause,
         site_config,
-        lift_lock,
+        unlock_after_end,
     } = request;
     assert_eq!(*kind, Kind::PreDump);
     assert_eq!(
@@ -324,6 +324,8 @@ fn every_flag_reaches_the_request() {
     };
     assert_eq!(*options, want);
     let server = page_server.as_ref().unwrap();
+    assert_eq!(server.tls, None);
+    assert!(!unlock_after_end, "the lock is the restore's, as with runc");
     assert_eq!((server.address.as_str(), server.port), ("::1", 70000));
     assert_eq!((*status_fd, *cgroups_mode), (Some(9), CgroupsMode::Strict));
     assert_eq!(
@@ -334,7 +336,6 @@ fn every_flag_reaches_the_request() {
         (timeout.map(|t| t.as_secs()), *max_pause, *site_config),
         (Some(90), None, true)
     );
-    assert!(!lift_lock, "runc leaves the lock to the restore");
 }
 
 #[test]

@@ -58,7 +58,7 @@ pub(super) fn report() -> SavedReport {
         pause_microseconds: Some(62_500),
         dump_microseconds: 100_000,
         publish_microseconds: 1000,
-        size_bytes: 5_452_595,
+        size_bytes: 5_452_596,
         files: 9,
         digest: Some("sha256:00".to_owned()),
         stats: None,

@@ -12,8 +12,8 @@ use crate::{CheckpointNode, ContainerCheckpoint};
 pub fn definitions() -> [(&'static str, CustomResourceDefinition); 2] {
     let mut checkpoint = ContainerCheckpoint::crd();
     let mut node = CheckpointNode::crd();
-    for_each_schema(&mut checkpoint, &mut |schema| schema.nullable = None);
-    for_each_schema(&mut node, &mut |schema| schema.nullable = None);
+    for_each_schema(&mut checkpoint, &mut plain);
+    for_each_schema(&mut node, &mut plain);
     start_unseen(&mut checkpoint);
     [
         ("containercheckpoints.yaml", checkpoint),
@@ -34,8 +34,16 @@ fn start_unseen(definition: &mut CustomResourceDefinition) {
     }
 }
 
-/// An explicit null is dropped where a field is not nullable, and the rules then see a field that
-/// is not there. Optional fields need no more than that.
+/// An optional field is left out and never null, so that the rules know one way alone to say
+/// nothing. Formats that only Rust has are no formats of the API: kubectl warns of them.
+fn plain(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    let foreign = |format: &str| format.starts_with("uint");
+    if schema.format.as_deref().is_some_and(foreign) {
+        schema.format = None;
+    }
+}
+
 fn for_each_schema(
     definition: &mut CustomResourceDefinition,
     change: &mut impl FnMut(&mut JSONSchemaProps),

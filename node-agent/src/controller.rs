@@ -147,3 +147,6 @@ async fn sweep<D: Dumper>(dumper: &Arc<D>) {
         Err(error) => error!(%error, "the sweep broke"),
     }
 }
+
+#[cfg(test)]
+mod tests;

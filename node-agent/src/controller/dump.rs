@@ -22,7 +22,7 @@ use crate::{
         config::{self, Allowed, Site},
     },
     runtime::{
-        Container, Status,
+        Container,
         locate::{self, PodContainerId, Roots},
     },
 };
@@ -129,6 +129,8 @@ impl Dumper for Criu {
         {
             // The address that is allowed, not whatever the name means to CRIU.
             server.address = page_server::address(asked, &self.page_servers)?.to_string();
+            let keys = self.page_servers.keys.as_deref().filter(|_| asked.tls);
+            server.tls = keys.map(|keys| page_server::tls(keys, &asked.address));
         }
         let started = Time(Timestamp::now());
         let runtime = RuntimeFacts {
@@ -206,15 +208,7 @@ impl Criu {
 
 fn running(container: &Container) -> Result<(), Failed> {
     match container.status() {
-        Ok(Status::Running) => Ok(()),
-        Ok(Status::Paused) => Err(Failed::of(
-            Reason::ContainerPaused,
-            "the container is paused",
-        )),
-        Ok(status @ (Status::Created | Status::Stopped)) => Err(Failed::of(
-            Reason::ContainerReplaced,
-            format!("the container is {status}"),
-        )),
+        Ok(status) => failure::of_status(status).map_or(Ok(()), |failure| Err(failure.into())),
         Err(error) => Err(Failed::of(Reason::StateUnreadable, chain(&error))),
     }
 }
@@ -235,7 +229,7 @@ fn site(container: &Container) -> Result<Allowed, Failed> {
             Err(Failed::of(Reason::CriuOptionNotAllowed, message))
         }
         Ok(allowed) => Ok(allowed),
-        Err(error) => Err(Failed::of(Reason::CriuOptionNotAllowed, chain(&error))),
+        Err(error) => Err(failure::of_config(&error).into()),
     }
 }
 

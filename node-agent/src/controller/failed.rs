@@ -13,6 +13,15 @@ pub struct Failed {
     pub retryable: bool,
 }
 
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure: Box::new(failure),
+            retryable: false,
+        }
+    }
+}
+
 impl From<place::Error> for Failed {
     fn from(error: place::Error) -> Self {
         Self::of(error.reason(), chain(&error))

@@ -3,12 +3,14 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr, ToSocketAddrs as _},
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
 use stillframe_crds::{Reason, checkpoint::PageServer};
 
 use super::failed::Failed;
+use crate::checkpoint::Tls;
 
 /// Addresses, and where wanted a port, that memory may be sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +25,9 @@ pub struct Allowance {
 pub struct Allowances {
     /// Where memory may go.
     pub allowed: Vec<Allowance>,
-    /// There are keys with which it is encrypted.
-    pub has_keys: bool,
+    /// The folder of the keys with which it is encrypted: `ca.crt`, `tls.crt` and `tls.key`, as a
+    /// Secret of type `kubernetes.io/tls` has them.
+    pub keys: Option<PathBuf>,
 }
 
 /// A text that is no allowance.
@@ -101,7 +104,7 @@ impl Allowance {
 /// Why it may not.
 pub fn address(server: &PageServer, allowances: &Allowances) -> Result<IpAddr, Failed> {
     let PageServer { address, port, tls } = server;
-    if *tls && !allowances.has_keys {
+    if *tls && allowances.keys.is_none() {
         let message = "pageServer.tls is on and this node's agent has no keys";
         return Err(Failed::of(Reason::PageServerKeysMissing, message));
     }
@@ -120,6 +123,19 @@ pub fn address(server: &PageServer, allowances: &Allowances) -> Result<IpAddr, F
     })
 }
 
+/// The files of a connection to the page server `asked`. CRIU is handed an address, so that a name
+/// cannot be held against the server's certificate: any that the authority has signed will do.
+#[must_use]
+pub fn tls(keys: &Path, asked: &str) -> Tls {
+    Tls {
+        ca: keys.join("ca.crt"),
+        revoked: None,
+        certificate: keys.join("tls.crt"),
+        key: keys.join("tls.key"),
+        check_name: asked.parse::<IpAddr>().is_ok(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,7 +151,7 @@ mod tests {
     fn allow(list: &[&str]) -> Allowances {
         Allowances {
             allowed: list.iter().map(|text| text.parse().unwrap()).collect(),
-            has_keys: false,
+            keys: None,
         }
     }
 

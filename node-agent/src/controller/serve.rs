@@ -112,7 +112,7 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
         reserve: arguments.reserve,
         page_servers: Allowances {
             allowed: arguments.page_servers.allowed,
-            has_keys: arguments.page_servers.keys.is_some(),
+            keys: arguments.page_servers.keys,
         },
     };
     info!(node = arguments.node_name, "begins");

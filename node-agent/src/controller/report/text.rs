@@ -22,19 +22,20 @@ pub fn pause(milliseconds: i64) -> String {
 /// A number of bytes, such as `512`, `5.2Mi` or `1.0Gi`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
-    let mut tenths = u128::from(bytes) * 10;
-    let mut unit = "";
-    for next in ["Ki", "Mi", "Gi", "Ti", "Pi"] {
-        if tenths < 10_240 {
+    let mut unit = (1_u64, "");
+    for name in ["Ki", "Mi", "Gi", "Ti", "Pi"] {
+        let next = unit.0 * 1024;
+        if bytes < next {
             break;
         }
-        tenths /= 1024;
-        unit = next;
+        unit = (next, name);
     }
-    if unit.is_empty() {
+    let (size, name) = unit;
+    if name.is_empty() {
         return bytes.to_string();
     }
-    format!("{}.{}{unit}", tenths / 10, tenths % 10)
+    let tenths = u128::from(bytes) * 10 / u128::from(size);
+    format!("{}.{}{name}", tenths / 10, tenths % 10)
 }
 
 /// The command that brings an image here.

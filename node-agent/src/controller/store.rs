@@ -73,14 +73,24 @@ impl Store {
         }
     }
 
-    /// The objects that have not ended, and those that are being deleted.
+    /// The objects that have not ended, and those that are being deleted, the oldest first.
     #[must_use]
     pub fn open(&self) -> Vec<Box<ContainerCheckpoint>> {
         let whole = |known: &Known| match known {
             Known::Whole(object) => Some(object.clone()),
             Known::Ended(_) => None,
         };
-        self.objects.values().filter_map(whole).collect()
+        let mut open: Vec<_> = self.objects.values().filter_map(whole).collect();
+        open.sort_by(|one, other| {
+            let key = |object: &ContainerCheckpoint| {
+                let created = object.metadata.creation_timestamp.as_ref();
+                created.map(|created| created.0)
+            };
+            key(one)
+                .cmp(&key(other))
+                .then(one.metadata.name.cmp(&other.metadata.name))
+        });
+        open
     }
 
     /// How many objects are known.
@@ -163,3 +173,6 @@ fn is_older(one: Option<&str>, known: Option<&str>) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -298,9 +298,9 @@ async fn an_agent_that_has_to_end_rolls_back_what_does_not_finish() {
     let scene = Scene::new();
     scene.stub.tell(|told| told.hold.push("a"));
     scene.api.create("a", &json!({}), &json!({}));
-    scene.api.create("b", &json!({}), &json!({}));
-    let agent = scene.start(Duration::from_millis(10));
+    let agent = scene.start(Duration::from_secs(2));
     scene.until_dumping("a").await;
+    scene.api.create("b", &json!({}), &json!({}));
     scene.api.until("b", "Reconciling", "True").await;
     agent.end().await;
     assert_eq!(failure(&scene.api.get("a")), "AgentStopping");

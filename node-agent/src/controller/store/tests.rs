@@ -16,6 +16,7 @@ fn an_older_version_never_takes_a_newer_one_s_place() {
     let mut store = Store::default();
     let ended = json!({"status": {"completionTime": "2026-01-01T00:00:50Z"}});
     assert!(put(&mut store, "a", "9", &json!({})));
+    assert!(!put(&mut store, "a", "9", &json!({})), "it is no news");
     assert!(put(&mut store, "a", "10", &ended));
     assert!(!put(&mut store, "a", "9", &json!({})));
     assert!(store.get("uid-a").is_none(), "it has ended");

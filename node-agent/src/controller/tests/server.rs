@@ -17,7 +17,7 @@ use crate::controller::sample::merge;
 
 pub(super) const NODE: &str = "n1";
 /// Nothing here takes longer, however busy the machine is.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Default)]
 pub(super) struct Api(Arc<Mutex<State>>);

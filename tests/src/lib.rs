@@ -23,6 +23,7 @@ pub mod recorder;
 pub mod scene;
 pub mod traces;
 pub mod wire;
+pub mod witness;
 
 pub use cluster::Cluster;
 pub use container::{Container, Shape};
@@ -33,3 +34,4 @@ pub use pod::Pod;
 pub use program::Program;
 pub use scene::Scene;
 pub use traces::Traces;
+pub use witness::Witness;

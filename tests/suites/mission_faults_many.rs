@@ -1,0 +1,295 @@
+//! Many objects at once, objects that nobody can read, and an operator that is restarted under way.
+
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use rig::cluster::{Cluster, Manifest, Options};
+use rig::mission::Mission;
+use rig::node::PATIENCE;
+use rig::witness::{Witness, must_be_gone};
+use rig::{Gate, Node};
+use serde_json::{Value, json};
+
+const NODE: &str = "node-a";
+
+/// The one node and its agent, for one test at a time.
+struct Stage {
+    mission: &'static Mission<'static>,
+    cluster: &'static Cluster,
+    node: &'static Node,
+    _alone: MutexGuard<'static, ()>,
+}
+
+fn stage() -> Stage {
+    static ALONE: Mutex<()> = Mutex::new(());
+    static MISSION: OnceLock<Mission<'static>> = OnceLock::new();
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let cluster = Cluster::shared();
+    let mission = MISSION.get_or_init(|| {
+        let agent = Gate::options(cluster.node(0));
+        Mission::start_with(cluster, &Options::default(), &agent)
+    });
+    Stage {
+        mission,
+        cluster,
+        node: cluster.node(0),
+        _alone: alone,
+    }
+}
+
+impl Stage {
+    fn restart_operator(&self) {
+        self.mission.end_operator(Signal::SIGKILL);
+        self.mission.start_operator(&Options::default());
+    }
+
+    /// How often the agents of the node have said that they have checkpointed for this object.
+    fn dumps(&self, name: &str) -> usize {
+        let object = format!("object=\"default/{name}\"");
+        let log = self.mission.agent_log(NODE);
+        log.lines()
+            .filter(|line| line.contains("checkpointed object=") && line.contains(&object))
+            .count()
+    }
+}
+
+/// Waits until this is so.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < until, "{what}");
+        sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+#[ignore = "needs the node root: run make test"]
+fn two_objects_for_one_container_are_served_one_after_the_other() {
+    let stage = stage();
+    let witness = Witness::start(stage.cluster, &Manifest::new("shared"));
+    let gate = Gate::set(stage.node, "query-ext-files", "hold");
+    let first = stage.mission.checkpoint_of("first", "shared");
+    let _ = gate.held();
+    let second = stage.mission.checkpoint_of("second", "shared");
+    second.wait_while("Queued");
+    gate.release();
+    for checkpoint in [first, second] {
+        let status = checkpoint.wait_ready();
+        assert_eq!(status["attempts"], 1, "{status:#}");
+        assert_eq!(stage.dumps(checkpoint.name()), 1);
+        checkpoint.delete();
+        must_be_gone(stage.node, checkpoint.name());
+    }
+    witness.must_be_unharmed("two objects for one container");
+    witness.pod.delete();
+}
+
+#[test]
+#[ignore = "needs the node root: run make test"]
+fn fifty_objects_at_once_are_all_served_and_none_twice() {
+    const PODS: usize = 5;
+    const OBJECTS: usize = 50;
+    let stage = stage();
+    let witnesses: Vec<_> = (0..PODS)
+        .map(|index| {
+            let pod = Manifest::new(&format!("crowd-{index}"));
+            Witness::start(stage.cluster, &pod)
+        })
+        .collect();
+    let objects: Vec<Value> = (0..OBJECTS)
+        .map(|index| {
+            json!({
+                "apiVersion": "stillframe.dev/v1alpha1",
+                "kind": "ContainerCheckpoint",
+                "metadata": {
+                    "name": format!("many-{index}"), "namespace": "default", "labels": {"test": "many"},
+                },
+                "spec": {"source": {"podName": format!("crowd-{}", index % PODS)}, "timeoutSeconds": 600},
+            })
+        })
+        .collect();
+    let gate = Gate::set(stage.node, "query-ext-files", "hold");
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    stage.cluster.apply(&list.to_string());
+    let _ = gate.held();
+    let reasons = || {
+        stage.cluster.kubectl(&[
+            "get",
+            "cckpt",
+            "--selector=test=many",
+            "--output",
+            "jsonpath={.items[*].status.conditions[?(@.type==\"Reconciling\")].reason}",
+        ])
+    };
+    until("all others wait for their turn", || {
+        reasons().matches("Queued").count() == OBJECTS - 1
+    });
+    gate.release();
+    let args = [
+        "wait",
+        "cckpt",
+        "--selector=test=many",
+        "--for=condition=Complete",
+        "--timeout=240s",
+    ];
+    let patience = Duration::from_mins(5);
+    stage
+        .cluster
+        .kubectl_command(&args)
+        .timeout(patience)
+        .output()
+        .ok();
+    for index in 0..OBJECTS {
+        let checkpoint = stage.mission.existing("default", &format!("many-{index}"));
+        let status = checkpoint.wait_ready();
+        assert_eq!(status["attempts"], 1, "{status:#}");
+        assert_eq!(stage.dumps(checkpoint.name()), 1, "{status:#}");
+    }
+    stage
+        .cluster
+        .kubectl(&["delete", "cckpt", "--selector=test=many"]);
+    must_be_gone(stage.node, "many");
+    for witness in &witnesses {
+        witness.must_go_on("fifty objects");
+    }
+    for witness in &witnesses {
+        witness.pod.delete();
+    }
+}
+
+#[test]
+#[ignore = "needs the node root: run make test"]
+fn an_operator_that_is_restarted_goes_on_where_it_was() {
+    let stage = stage();
+    // While an object waits for its container.
+    let nowhere =
+        Manifest::new("unborn").spec("schedulingGates", json!([{"name": "rig.example.org/wait"}]));
+    let pod = stage.cluster.create(&nowhere);
+    let waiting = stage.mission.checkpoint_of("waits", "unborn");
+    waiting.wait_while("WaitingForContainer");
+    stage.restart_operator();
+    let open = r#"[{"op": "remove", "path": "/spec/schedulingGates"}]"#;
+    stage
+        .cluster
+        .kubectl(&["patch", "pod", "unborn", "--type=json", "--patch", open]);
+    pod.wait("condition=Ready");
+    let status = waiting.wait_ready();
+    assert_eq!(status["attempts"], 1, "{status:#}");
+    let witness = Witness::of(stage.cluster, pod);
+
+    // While the agent has one.
+    let gate = Gate::set(stage.node, "query-ext-files", "hold");
+    let assigned = stage.mission.checkpoint_of("assigned", "unborn");
+    let _ = gate.held();
+    stage.restart_operator();
+    gate.release();
+    let status = assigned.wait_ready();
+    assert_eq!(status["attempts"], 1, "{status:#}");
+    assert_eq!(stage.dumps("assigned"), 1);
+
+    // While one is being deleted.
+    stage.mission.end_operator(Signal::SIGKILL);
+    assigned.begin_delete();
+    assigned.wait("condition=ImageRemoved");
+    must_be_gone(stage.node, "assigned");
+    assert!(assigned.exists());
+    stage.mission.start_operator(&Options::default());
+    assigned.wait("delete");
+    waiting.delete();
+    must_be_gone(stage.node, "waits");
+    witness.must_be_unharmed("an operator that was restarted");
+    witness.pod.delete();
+}
+
+/// The definition of checkpoints, with a spec that may be anything.
+fn lax(definition: &str) -> String {
+    let mut definition: Value = serde_json::from_str(definition).expect("kubectl prints JSON");
+    definition["metadata"] = json!({"name": definition["metadata"]["name"]});
+    definition
+        .as_object_mut()
+        .expect("an object")
+        .remove("status");
+    let versions = definition["spec"]["versions"].as_array_mut();
+    for version in versions.into_iter().flatten() {
+        let schema = &mut version["schema"]["openAPIV3Schema"];
+        schema["properties"]["spec"] =
+            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let schema = schema.as_object_mut().expect("a schema");
+        schema.remove("x-kubernetes-validations");
+    }
+    definition.to_string()
+}
+
+#[test]
+#[ignore = "needs the node root: run make test"]
+fn objects_that_nobody_can_read_stop_no_other() {
+    let stage = stage();
+    let witness = Witness::start(stage.cluster, &Manifest::new("readable"));
+    let definition = stage.cluster.kubectl(&[
+        "get",
+        "crd",
+        "containercheckpoints.stillframe.dev",
+        "--output=json",
+    ]);
+    stage.cluster.install_definition(&lax(&definition));
+    let specs = [
+        json!({}),
+        json!({"source": {"podName": "readable"}, "timeoutSeconds": "soon"}),
+        json!({"source": {"podName": "readable"}, "options": [1, 2]}),
+        json!({"source": {"podName": "readable"}, "options": {"imagePath": {"not": "a path"}}}),
+        json!({"source": {"podName": "readable"}, "deletionPolicy": "Perhaps"}),
+    ];
+    let mut malformed = Vec::new();
+    for (index, spec) in specs.iter().enumerate() {
+        let object = json!({
+            "apiVersion": "stillframe.dev/v1alpha1", "kind": "ContainerCheckpoint",
+            "metadata": {"name": format!("malformed-{index}"), "namespace": "default"}, "spec": spec,
+        })
+        .to_string();
+        // The server takes a moment to go by the other definition.
+        until("the lax definition is in force", || {
+            stage.cluster.try_apply(&object).succeeded()
+        });
+        let checkpoint = stage
+            .mission
+            .existing("default", &format!("malformed-{index}"));
+        let assigned = json!({"status": {"nodeName": NODE}}).to_string();
+        stage.cluster.kubectl(&[
+            "patch",
+            &checkpoint.to_string(),
+            "--subresource=status",
+            "--type=merge",
+            "--patch",
+            &assigned,
+        ]);
+        malformed.push(checkpoint);
+    }
+    stage.cluster.install_crds();
+    for life in ["before", "after"] {
+        let name = format!("read-{life}");
+        let checkpoint = stage.mission.checkpoint_of(&name, "readable");
+        checkpoint.wait_ready();
+        checkpoint.delete();
+        must_be_gone(stage.node, &name);
+        until("both say what they cannot read", || {
+            let agent = stage.mission.agent_log(NODE);
+            let operator = stage.mission.operator_log();
+            malformed.iter().all(|checkpoint| {
+                agent.contains(checkpoint.name()) && operator.contains(checkpoint.name())
+            })
+        });
+        if life == "before" {
+            // What is there when they begin is in their first list.
+            stage.restart_operator();
+            assert_eq!(stage.mission.end_agent(NODE, Signal::SIGTERM), 0);
+            stage.mission.start_agent(NODE, &Gate::options(stage.node));
+        }
+    }
+    for checkpoint in &malformed {
+        checkpoint.delete();
+    }
+    witness.must_be_unharmed("malformed objects");
+    witness.pod.delete();
+}

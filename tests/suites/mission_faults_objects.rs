@@ -139,7 +139,7 @@ fn an_image_that_another_builds_on_waits_for_that_to_go() {
     ))
     .ok();
     parent.begin_delete();
-    parent.wait_while("ChildrenDepend");
+    parent.wait("jsonpath={.status.conditions[?(@.type==\"ImageRemoved\")].reason}=ChildrenDepend");
     node.run(&["test", "-s", &format!("{image}/inventory.img")])
         .ok();
     node.shell(&format!("rm -r {folder}/child")).ok();

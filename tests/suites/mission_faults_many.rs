@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rig::cluster::{Cluster, Manifest, Options};
-use rig::mission::Mission;
+use rig::mission::{Mission, condition_of};
 use rig::node::PATIENCE;
 use rig::witness::{Witness, must_be_gone};
 use rig::{Gate, Node};
@@ -141,11 +141,16 @@ fn fifty_objects_at_once_are_all_served_and_none_twice() {
         .timeout(patience)
         .output()
         .ok();
-    for index in 0..OBJECTS {
-        let checkpoint = stage.mission.existing("default", &format!("many-{index}"));
-        let status = checkpoint.wait_ready();
-        assert_eq!(status["attempts"], 1, "{status:#}");
-        assert_eq!(stage.dumps(checkpoint.name()), 1, "{status:#}");
+    let args = ["get", "cckpt", "--selector=test=many", "--output=json"];
+    let found: Value = serde_json::from_str(&stage.cluster.kubectl(&args)).expect("JSON");
+    let found = found["items"].as_array().expect("a list").clone();
+    assert_eq!(found.len(), OBJECTS);
+    for object in &found {
+        let status = &object["status"];
+        let name = object["metadata"]["name"].as_str().expect("a name");
+        assert_eq!(condition_of(status, "Ready").status, "True", "{object:#}");
+        assert_eq!(status["attempts"], 1, "{object:#}");
+        assert_eq!(stage.dumps(name), 1, "{object:#}");
     }
     stage
         .cluster

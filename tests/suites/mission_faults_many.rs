@@ -1,79 +1,28 @@
 //! Many objects at once, objects that nobody can read, and an operator that is restarted under way.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rig::cluster::{Cluster, Manifest, Options};
-use rig::mission::{Mission, condition_of};
-use rig::node::PATIENCE;
+use rig::cluster::Manifest;
+use rig::mission::condition_of;
+use rig::stage::{NODE, Stage, until};
 use rig::witness::{Witness, must_be_gone};
-use rig::{Gate, Node};
 use serde_json::{Value, json};
-
-const NODE: &str = "node-a";
-
-/// The one node and its agent, for one test at a time.
-struct Stage {
-    mission: &'static Mission<'static>,
-    cluster: &'static Cluster,
-    node: &'static Node,
-    _alone: MutexGuard<'static, ()>,
-}
-
-fn stage() -> Stage {
-    static ALONE: Mutex<()> = Mutex::new(());
-    static MISSION: OnceLock<Mission<'static>> = OnceLock::new();
-    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let cluster = Cluster::shared();
-    let mission = MISSION.get_or_init(|| {
-        let agent = Gate::options(cluster.node(0));
-        Mission::start_with(cluster, &Options::default(), &agent)
-    });
-    Stage {
-        mission,
-        cluster,
-        node: cluster.node(0),
-        _alone: alone,
-    }
-}
-
-impl Stage {
-    fn restart_operator(&self) {
-        self.mission.end_operator(Signal::SIGKILL);
-        self.mission.start_operator(&Options::default());
-    }
-
-    /// How often the agents of the node have said that they have checkpointed for this object.
-    fn dumps(&self, name: &str) -> usize {
-        let object = format!("object=\"default/{name}\"");
-        let log = self.mission.agent_log(NODE);
-        log.lines()
-            .filter(|line| line.contains("checkpointed object=") && line.contains(&object))
-            .count()
-    }
-}
-
-/// Waits until this is so.
-fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !so() {
-        assert!(Instant::now() < until, "{what}");
-        sleep(Duration::from_millis(100));
-    }
-}
 
 #[test]
 #[ignore = "needs the node root: run make test"]
-fn two_objects_for_one_container_are_served_one_after_the_other() {
-    let stage = stage();
+fn objects_for_one_container_are_served_one_after_the_other() {
+    let stage = Stage::enter();
     let witness = Witness::start(stage.cluster, &Manifest::new("shared"));
-    let gate = Gate::set(stage.node, "query-ext-files", "hold");
+    let gate = stage.gate("query-ext-files", "hold");
     let first = stage.mission.checkpoint_of("first", "shared");
     let _ = gate.held();
     let second = stage.mission.checkpoint_of("second", "shared");
+    let third = stage.mission.checkpoint_of("third", "shared");
     second.wait_while("Queued");
+    third.wait_while("Queued");
+    // Out of the queue, without a dump.
+    third.delete();
     gate.release();
     for checkpoint in [first, second] {
         let status = checkpoint.wait_ready();
@@ -82,6 +31,8 @@ fn two_objects_for_one_container_are_served_one_after_the_other() {
         checkpoint.delete();
         must_be_gone(stage.node, checkpoint.name());
     }
+    assert_eq!(stage.dumps("third"), 0);
+    must_be_gone(stage.node, "third");
     witness.must_be_unharmed("two objects for one container");
     witness.pod.delete();
 }
@@ -91,7 +42,7 @@ fn two_objects_for_one_container_are_served_one_after_the_other() {
 fn fifty_objects_at_once_are_all_served_and_none_twice() {
     const PODS: usize = 5;
     const OBJECTS: usize = 50;
-    let stage = stage();
+    let stage = Stage::enter();
     let witnesses: Vec<_> = (0..PODS)
         .map(|index| {
             let pod = Manifest::new(&format!("crowd-{index}"));
@@ -110,7 +61,7 @@ fn fifty_objects_at_once_are_all_served_and_none_twice() {
             })
         })
         .collect();
-    let gate = Gate::set(stage.node, "query-ext-files", "hold");
+    let gate = stage.gate("query-ext-files", "hold");
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
     stage.cluster.apply(&list.to_string());
     let _ = gate.held();
@@ -167,7 +118,7 @@ fn fifty_objects_at_once_are_all_served_and_none_twice() {
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn an_operator_that_is_restarted_goes_on_where_it_was() {
-    let stage = stage();
+    let stage = Stage::enter();
     // While an object waits for its container.
     let nowhere =
         Manifest::new("unborn").spec("schedulingGates", json!([{"name": "rig.example.org/wait"}]));
@@ -185,7 +136,7 @@ fn an_operator_that_is_restarted_goes_on_where_it_was() {
     let witness = Witness::of(stage.cluster, pod);
 
     // While the agent has one.
-    let gate = Gate::set(stage.node, "query-ext-files", "hold");
+    let gate = stage.gate("query-ext-files", "hold");
     let assigned = stage.mission.checkpoint_of("assigned", "unborn");
     let _ = gate.held();
     stage.restart_operator();
@@ -200,7 +151,9 @@ fn an_operator_that_is_restarted_goes_on_where_it_was() {
     assigned.wait("condition=ImageRemoved");
     must_be_gone(stage.node, "assigned");
     assert!(assigned.exists());
-    stage.mission.start_operator(&Options::default());
+    stage
+        .mission
+        .start_operator(&rig::cluster::Options::default());
     assigned.wait("delete");
     waiting.delete();
     must_be_gone(stage.node, "waits");
@@ -209,28 +162,27 @@ fn an_operator_that_is_restarted_goes_on_where_it_was() {
 }
 
 /// The definition of checkpoints, with a spec that may be anything.
-fn lax(definition: &str) -> String {
-    let mut definition: Value = serde_json::from_str(definition).expect("kubectl prints JSON");
-    definition["metadata"] = json!({"name": definition["metadata"]["name"]});
-    definition
-        .as_object_mut()
-        .expect("an object")
-        .remove("status");
-    let versions = definition["spec"]["versions"].as_array_mut();
+fn lax(definition: &Value) -> String {
+    let mut lax = json!({
+        "apiVersion": definition["apiVersion"],
+        "kind": definition["kind"],
+        "metadata": {"name": definition["metadata"]["name"]},
+        "spec": definition["spec"],
+    });
+    let versions = lax["spec"]["versions"].as_array_mut();
     for version in versions.into_iter().flatten() {
         let schema = &mut version["schema"]["openAPIV3Schema"];
         schema["properties"]["spec"] =
             json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-        let schema = schema.as_object_mut().expect("a schema");
-        schema.remove("x-kubernetes-validations");
+        schema["x-kubernetes-validations"] = json!([]);
     }
-    definition.to_string()
+    lax.to_string()
 }
 
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn objects_that_nobody_can_read_stop_no_other() {
-    let stage = stage();
+    let stage = Stage::enter();
     let witness = Witness::start(stage.cluster, &Manifest::new("readable"));
     let definition = stage.cluster.kubectl(&[
         "get",
@@ -238,6 +190,7 @@ fn objects_that_nobody_can_read_stop_no_other() {
         "containercheckpoints.stillframe.dev",
         "--output=json",
     ]);
+    let definition = serde_json::from_str(&definition).expect("JSON");
     stage.cluster.install_definition(&lax(&definition));
     let specs = [
         json!({}),
@@ -289,7 +242,7 @@ fn objects_that_nobody_can_read_stop_no_other() {
             // What is there when they begin is in their first list.
             stage.restart_operator();
             assert_eq!(stage.mission.end_agent(NODE, Signal::SIGTERM), 0);
-            stage.mission.start_agent(NODE, &Gate::options(stage.node));
+            stage.start_agent();
         }
     }
     for checkpoint in &malformed {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rig::cluster::Manifest;
-use rig::mission::condition_of;
+use rig::mission::{Checkpoint, condition_of};
 use rig::stage::{NODE, Stage, until};
 use rig::witness::{Witness, must_be_gone};
 use serde_json::{Value, json};
@@ -37,11 +37,32 @@ fn objects_for_one_container_are_served_one_after_the_other() {
     witness.pod.delete();
 }
 
+const PODS: usize = 5;
+const OBJECTS: usize = 50;
+
+/// As `kubectl` selects them.
+const MANY: &str = "--selector=test=many";
+
+fn many() -> Value {
+    let object = |index: usize| {
+        json!({
+            "apiVersion": "stillframe.dev/v1alpha1",
+            "kind": "ContainerCheckpoint",
+            "metadata": {
+                "name": format!("many-{index}"), "namespace": "default", "labels": {"test": "many"},
+            },
+            "spec": {
+                "source": {"podName": format!("crowd-{}", index % PODS)}, "timeoutSeconds": 600,
+            },
+        })
+    };
+    let objects: Vec<Value> = (0..OBJECTS).map(object).collect();
+    json!({"apiVersion": "v1", "kind": "List", "items": objects})
+}
+
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn fifty_objects_at_once_are_all_served_and_none_twice() {
-    const PODS: usize = 5;
-    const OBJECTS: usize = 50;
     let stage = Stage::enter();
     let witnesses: Vec<_> = (0..PODS)
         .map(|index| {
@@ -49,63 +70,40 @@ fn fifty_objects_at_once_are_all_served_and_none_twice() {
             Witness::start(stage.cluster, &pod)
         })
         .collect();
-    let objects: Vec<Value> = (0..OBJECTS)
-        .map(|index| {
-            json!({
-                "apiVersion": "stillframe.dev/v1alpha1",
-                "kind": "ContainerCheckpoint",
-                "metadata": {
-                    "name": format!("many-{index}"), "namespace": "default", "labels": {"test": "many"},
-                },
-                "spec": {"source": {"podName": format!("crowd-{}", index % PODS)}, "timeoutSeconds": 600},
-            })
-        })
-        .collect();
     let gate = stage.gate("query-ext-files", "hold");
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
-    stage.cluster.apply(&list.to_string());
+    stage.cluster.apply(&many().to_string());
     let _ = gate.held();
-    let reasons = || {
-        stage.cluster.kubectl(&[
-            "get",
-            "cckpt",
-            "--selector=test=many",
-            "--output",
-            "jsonpath={.items[*].status.conditions[?(@.type==\"Reconciling\")].reason}",
-        ])
-    };
     until("all others wait for their turn", || {
-        reasons().matches("Queued").count() == OBJECTS - 1
+        let path = "jsonpath={.items[*].status.conditions[?(@.type==\"Reconciling\")].reason}";
+        let reasons = stage
+            .cluster
+            .kubectl(&["get", "cckpt", MANY, "--output", path]);
+        reasons.matches("Queued").count() == OBJECTS - 1
     });
     gate.release();
     let args = [
         "wait",
         "cckpt",
-        "--selector=test=many",
+        MANY,
         "--for=condition=Complete",
         "--timeout=240s",
     ];
-    let patience = Duration::from_mins(5);
-    stage
+    let wait = stage.cluster.kubectl_command(&args);
+    wait.timeout(Duration::from_mins(5)).output().ok();
+    let found = stage
         .cluster
-        .kubectl_command(&args)
-        .timeout(patience)
-        .output()
-        .ok();
-    let args = ["get", "cckpt", "--selector=test=many", "--output=json"];
-    let found: Value = serde_json::from_str(&stage.cluster.kubectl(&args)).expect("JSON");
-    let found = found["items"].as_array().expect("a list").clone();
+        .kubectl(&["get", "cckpt", MANY, "--output=json"]);
+    let found: Value = serde_json::from_str(&found).expect("JSON");
+    let found = found["items"].as_array().expect("a list");
     assert_eq!(found.len(), OBJECTS);
-    for object in &found {
+    for object in found {
         let status = &object["status"];
         let name = object["metadata"]["name"].as_str().expect("a name");
         assert_eq!(condition_of(status, "Ready").status, "True", "{object:#}");
         assert_eq!(status["attempts"], 1, "{object:#}");
         assert_eq!(stage.dumps(name), 1, "{object:#}");
     }
-    stage
-        .cluster
-        .kubectl(&["delete", "cckpt", "--selector=test=many"]);
+    stage.cluster.kubectl(&["delete", "cckpt", MANY]);
     must_be_gone(stage.node, "many");
     for witness in &witnesses {
         witness.must_go_on("fifty objects");
@@ -179,6 +177,32 @@ fn lax(definition: &Value) -> String {
     lax.to_string()
 }
 
+/// An object with this spec that says it has been given to the agent.
+fn malformed(stage: &Stage, name: &str, spec: &Value) -> Checkpoint<'static> {
+    let object = json!({
+        "apiVersion": "stillframe.dev/v1alpha1",
+        "kind": "ContainerCheckpoint",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": spec,
+    })
+    .to_string();
+    // The server takes a moment to go by another definition.
+    until("the lax definition is in force", || {
+        stage.cluster.try_apply(&object).succeeded()
+    });
+    let checkpoint = stage.mission.existing("default", name);
+    let assigned = json!({"status": {"nodeName": NODE}}).to_string();
+    stage.cluster.kubectl(&[
+        "patch",
+        &checkpoint.to_string(),
+        "--subresource=status",
+        "--type=merge",
+        "--patch",
+        &assigned,
+    ]);
+    checkpoint
+}
+
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn objects_that_nobody_can_read_stop_no_other() {
@@ -199,31 +223,11 @@ fn objects_that_nobody_can_read_stop_no_other() {
         json!({"source": {"podName": "readable"}, "options": {"imagePath": {"not": "a path"}}}),
         json!({"source": {"podName": "readable"}, "deletionPolicy": "Perhaps"}),
     ];
-    let mut malformed = Vec::new();
-    for (index, spec) in specs.iter().enumerate() {
-        let object = json!({
-            "apiVersion": "stillframe.dev/v1alpha1", "kind": "ContainerCheckpoint",
-            "metadata": {"name": format!("malformed-{index}"), "namespace": "default"}, "spec": spec,
-        })
-        .to_string();
-        // The server takes a moment to go by the other definition.
-        until("the lax definition is in force", || {
-            stage.cluster.try_apply(&object).succeeded()
-        });
-        let checkpoint = stage
-            .mission
-            .existing("default", &format!("malformed-{index}"));
-        let assigned = json!({"status": {"nodeName": NODE}}).to_string();
-        stage.cluster.kubectl(&[
-            "patch",
-            &checkpoint.to_string(),
-            "--subresource=status",
-            "--type=merge",
-            "--patch",
-            &assigned,
-        ]);
-        malformed.push(checkpoint);
-    }
+    let malformed: Vec<_> = specs
+        .iter()
+        .enumerate()
+        .map(|(index, spec)| malformed(&stage, &format!("malformed-{index}"), spec))
+        .collect();
     stage.cluster.install_crds();
     for life in ["before", "after"] {
         let name = format!("read-{life}");

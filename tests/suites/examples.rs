@@ -1,7 +1,6 @@
 //! Every file of `examples/`, applied as it stands, with what it needs around it.
 
 #![expect(
-    clippy::panic,
     clippy::expect_used,
     reason = "what goes wrong in a test ends it, with an explanation"
 )]

@@ -87,6 +87,10 @@ impl Case {
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is called with values made on the spot"
+)]
 fn options(options: Value) -> Value {
     json!({"options": options})
 }
@@ -148,8 +152,14 @@ fn pods() -> Vec<Manifest> {
 
 /// What is brought about for real. Each object is called after its reason.
 fn cases() -> Vec<Case> {
-    let silent = json!({"address": "127.0.0.1", "port": SILENT, "tls": false});
-    let server = |address: &str, tls| json!({"address": address, "port": 9, "tls": tls});
+    let mut all = of_containers();
+    all.extend(of_requests());
+    all.extend(of_the_node());
+    all
+}
+
+/// What is found in containers.
+fn of_containers() -> Vec<Case> {
     vec![
         case("Checkpointed", "counts", json!({})),
         case("EstablishedTcp", "talks", json!({})),
@@ -165,6 +175,12 @@ fn cases() -> Vec<Case> {
         case("ExternalUnixStream.other-network", "logs", json!({})),
         case("ExternalMount", "mounts", json!({})),
         case("ContainerPaused", "paused", json!({})),
+    ]
+}
+
+/// What the operator refuses.
+fn of_requests() -> Vec<Case> {
+    vec![
         case("PodNotFound", "nobody", json!({})),
         case(
             "PodReplaced",
@@ -195,6 +211,14 @@ fn cases() -> Vec<Case> {
             "counts",
             options(json!({"ghostLimit": "8Gi"})),
         ),
+    ]
+}
+
+/// What the agent refuses, or meets outside of the container.
+fn of_the_node() -> Vec<Case> {
+    let silent = json!({"address": "127.0.0.1", "port": SILENT, "tls": false});
+    let server = |address: &str, tls| json!({"address": address, "port": 9, "tls": tls});
+    vec![
         case(
             "PageServerNotAllowed",
             "counts",
@@ -339,7 +363,7 @@ fn must_help(reason: &str, text: &str, object: &Value) {
         assert!(
             text.contains(part),
             "{reason} does not tell {part:?}:\n{text}"
-        )
+        );
     };
     has(reason);
     if let Some(pause) = status["pause"].as_str() {

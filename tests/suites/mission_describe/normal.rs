@@ -49,7 +49,7 @@ fn event(line: &str) -> String {
         [kind @ ("Normal" | "Warning"), reason, _, rest @ ..] => {
             format!("  {kind} {reason} AGE {}", rest.join(" "))
         }
-        ["Type", ..] | ["----", ..] => format!("  {}", columns.join(" ")),
+        ["Type" | "----", ..] => format!("  {}", columns.join(" ")),
         _ => line.trim_end().to_owned(),
     }
 }

@@ -112,6 +112,7 @@ fn lock(opts: &mut CriuOpts, method: NetworkLockMethod) {
 }
 
 /// Each option of the spec that CRIU is to hear of, beside those that are about paths and chains.
+#[expect(clippy::too_many_lines, reason = "it is a table, and read as one")]
 fn table() -> Vec<(Value, Change)> {
     let plain = json!({"address": "10.0.0.7", "port": 27277, "tls": false});
     let private = json!({"address": "10.0.0.7", "port": 27277});

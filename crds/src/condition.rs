@@ -97,7 +97,8 @@ pub fn working(
     put(RECONCILING, true);
 }
 
-/// The conditions of a checkpoint that has ended: `ready`, or failed.
+/// The conditions of a checkpoint that has ended: `ready`, or failed. The whole message is where people
+/// and kstatus look for it; the others say what the reason means, since all are read together.
 pub fn ended(
     conditions: &mut Vec<Condition>,
     ready: bool,
@@ -106,7 +107,7 @@ pub fn ended(
     generation: Option<i64>,
     now: Timestamp,
 ) {
-    let mut put = |kind, holds| {
+    let mut put = |kind, holds, message: &str| {
         let message = message.to_owned();
         let said = Said {
             holds,
@@ -115,10 +116,11 @@ pub fn ended(
         };
         set(conditions, kind, &said, generation, now);
     };
-    put(COMPLETE, true);
-    put(READY, ready);
-    put(RECONCILING, false);
-    put(STALLED, !ready);
+    let meaning = reason.meaning();
+    put(COMPLETE, true, meaning);
+    put(READY, ready, message);
+    put(RECONCILING, false, meaning);
+    put(STALLED, !ready, if ready { meaning } else { message });
 }
 
 /// The longest start of `text` with at most `limit` bytes that ends between two characters.

@@ -85,8 +85,10 @@ reasons! {
             => "kubectl get pods shows the names; a checkpoint lives in the namespace of its pod";
         PodReplaced: "The pod that has the name is not the one whose UID was asked for, or was found before."
             => "create another ContainerCheckpoint for the new pod";
-        PodEnded: "The pod has completed or failed; nothing of it runs.";
-        PodDeleted: "The pod was deleted.";
+        PodEnded: "The pod has completed or failed; nothing of it runs."
+            => "checkpoint a pod while it runs; kubectl get pod POD shows when this one ended";
+        PodDeleted: "The pod was deleted."
+            => "kubectl get pods shows those that are there; create another ContainerCheckpoint for one of them";
         ContainerNotNamed: "The pod has several containers and the request names none."
             => "create another ContainerCheckpoint with spec.source.containerName; the message lists the names";
         UnknownContainer: "The pod has no container of that name."
@@ -97,10 +99,12 @@ reasons! {
             => "create another ContainerCheckpoint for the new container";
         IdentityMismatch: "The container is not the one that the object names: the runtime knows it under another namespace, pod or container. It was not touched."
             => "status is written by the operator alone: see who else has rights on containercheckpoints/status";
-        SelfCheckpoint: "The agent cannot checkpoint the container that it runs in itself.";
+        SelfCheckpoint: "The agent cannot checkpoint the container that it runs in itself."
+            => "create another ContainerCheckpoint for another container";
         SandboxedRuntime: "The pod runs in a sandbox (gVisor, Kata Containers) whose processes CRIU cannot see."
             => "checkpoint pods of the default runtime class";
-        NodeGone: "The node no longer exists.";
+        NodeGone: "The node no longer exists."
+            => "images went with the node; create another ContainerCheckpoint for the pod that took this one's place: kubectl get pods";
         NoAgent: "No agent has reported from the pod's node in time."
             => "see that the agent runs there: kubectl get checkpointnodes";
         AgentNotReady: "The agent on the pod's node could not checkpoint in time."
@@ -113,7 +117,8 @@ reasons! {
             => "create another ContainerCheckpoint";
         TimedOut: "The request took longer than timeoutSeconds. The container goes on."
             => "create another ContainerCheckpoint with a larger spec.timeoutSeconds";
-        Cancelled: "The object was deleted during the dump, which was rolled back. The container goes on.";
+        Cancelled: "The object was deleted during the dump, which was rolled back. The container goes on."
+            => "create another ContainerCheckpoint if it is wanted after all";
         PauseTooLong: "The container stood still longer than it may. The dump was rolled back and the container goes on."
             => "create another ContainerCheckpoint with a larger spec.options.maxPauseSeconds, or save most of the memory before: one with spec.options.preDump: true, then one with spec.options.parentRef that names it";
         ProbeWouldFail: "The pause that maxPauseSeconds allows is longer than a liveness probe of a container that stands still does: the kubelet would restart it."
@@ -156,8 +161,8 @@ reasons! {
             => "create another ContainerCheckpoint with spec.options.fileLocks: true";
         ExternalUnixSocket: "The container has a unix socket whose other end is outside."
             => "create another ContainerCheckpoint with spec.options.extUnixSk: true (datagram sockets only), or have it closed before";
-        ExternalUnixStream: "The container has a stream over a unix socket whose other end is outside, or a socket whose other end has no name; no option of CRIU helps."
-            => "have it closed before the checkpoint; the log names the path of the other end";
+        ExternalUnixStream: "The container has a unix socket whose other end is outside, and a stream, without a name or in another network (a socket of the node, such as that of its log); no option of CRIU helps."
+            => "have it closed before the checkpoint; the log names the path of the other end where it has one";
         ShellJob: "The container's session or terminal began outside of it."
             => "create another ContainerCheckpoint with spec.options.shellJob: true";
         ExternalMount: "The container has a mount that CRIU cannot save."
@@ -212,7 +217,8 @@ reasons! {
             => "restart the pod; what the runtime keeps of the container is wrong";
         StateUnreadable: "What the runtime or the kernel tells of the container cannot be read."
             => "the message names the file; see that the agent's host paths are those of the node's runtime";
-        ImageIncomplete: "CRIU reported success and the image is not complete. It was discarded.";
+        ImageIncomplete: "CRIU reported success and the image is not complete. It was discarded."
+            => "create another ContainerCheckpoint; if it happens again see whether the node's disk is well";
         PublishFailed: "The image is complete and could not be brought to disk under its final name."
             => "the message says why; see whether the node's disk is well and has room";
         JournalUnusable: "The agent could not note what it would have to repair, or post a guardian over it, so it did not begin."

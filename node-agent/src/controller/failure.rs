@@ -72,7 +72,10 @@ pub fn of(error: &checkpoint::Error, work_log: Option<&Path>) -> Failure {
 pub fn new(reason: Reason, detail: Option<&str>) -> Failure {
     let meaning = reason.meaning();
     let message = match detail {
-        Some(detail) => format!("{meaning} ({})", readable(detail)),
+        Some(detail) => {
+            let (meaning, detail) = (without_dot(meaning), without_dot(detail));
+            format!("{meaning} ({})", readable(detail))
+        }
         None => meaning.to_owned(),
     };
     Failure {
@@ -242,6 +245,11 @@ fn bounded(mut lines: Vec<String>) -> Vec<String> {
         .collect();
     kept.reverse();
     kept
+}
+
+/// A sentence as a part of another.
+fn without_dot(sentence: &str) -> &str {
+    sentence.strip_suffix('.').unwrap_or(sentence)
 }
 
 /// Control characters as escapes.

@@ -25,11 +25,16 @@ pub(super) fn failed(checkpoint: &ContainerCheckpoint, why: Refusal, now: Timest
     let Refusal { reason, message } = why;
     let mut status = draft(checkpoint);
     let generation = checkpoint.metadata.generation;
+    // As the agent has it: whoever reads the condition or the event alone knows what to do.
+    let note = match reason.hint() {
+        Some(hint) => format!("{message}. Hint: {hint}"),
+        None => message.clone(),
+    };
     condition::ended(
         &mut status.conditions,
         false,
         reason,
-        &message,
+        &note,
         generation,
         now,
     );
@@ -40,7 +45,6 @@ pub(super) fn failed(checkpoint: &ContainerCheckpoint, why: Refusal, now: Timest
         hint: reason.hint().map(str::to_owned),
         ..Failure::default()
     });
-    let note = message;
     Plan {
         notice: Some(Notice { reason, note }),
         ..Plan::only(Act::Fail(reason, Box::new(status)))

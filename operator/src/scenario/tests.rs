@@ -98,23 +98,26 @@ async fn a_missing_pod_fails_the_object_and_is_told_in_an_event() {
     let pod = step(Method::GET, POD, Value::Null).failing(StatusCode::NOT_FOUND, "NotFound");
     let message = "there is no pod counter";
     let reason = "PodNotFound";
+    let meaning = Reason::PodNotFound.meaning();
+    let hint = Reason::PodNotFound.hint().unwrap();
+    let whole = &format!("{message}. Hint: {hint}");
     let status = step(Method::PATCH, status_path(), answer(&ready("one"), "8")).with_body(json!({
         "metadata": {"resourceVersion": "7"},
         "status": {
             "observedGeneration": 1, "attempts": 0, "completionTime": "*",
-            "failure": {"reason": reason, "message": message, "hint": Reason::PodNotFound.hint()},
+            "failure": {"reason": reason, "message": message, "hint": hint},
             "conditions": [
-                condition("Complete", "True", reason, message),
-                condition("Ready", "False", reason, message),
-                condition("Reconciling", "False", reason, message),
-                condition("Stalled", "True", reason, message),
+                condition("Complete", "True", reason, meaning),
+                condition("Ready", "False", reason, whole),
+                condition("Reconciling", "False", reason, meaning),
+                condition("Stalled", "True", reason, whole),
             ],
         },
     }));
     let event = step(Method::POST, EVENTS, json!({})).with_body(json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event",
         "metadata": {"name": "*", "namespace": "shop"},
-        "action": "Checkpoint", "type": "Warning", "reason": reason, "note": message,
+        "action": "Checkpoint", "type": "Warning", "reason": reason, "note": whole,
         "eventTime": "*", "reportingController": "stillframe-operator", "reportingInstance": "test",
         "regarding": {
             "apiVersion": "stillframe.dev/v1alpha1", "kind": "ContainerCheckpoint", "name": "one",

@@ -96,6 +96,13 @@ impl Manifest {
         self
     }
 
+    /// Gives it an annotation.
+    #[must_use]
+    pub fn annotation(mut self, name: &str, value: &str) -> Self {
+        self.0["metadata"]["annotations"][name] = json!(value);
+        self
+    }
+
     /// Puts it on this node without asking the scheduler.
     #[must_use]
     pub fn on(self, node: &str) -> Self {

@@ -315,10 +315,13 @@ fn a_failure_is_final_and_tells_why_in_every_place() {
         );
     }
     let notice = plan.notice.unwrap();
+    let ready = condition::get(&status.conditions, "Ready").unwrap();
     assert_eq!(
-        (notice.reason, notice.note.as_str()),
-        (Reason::PodNotFound, "there is no pod counter")
+        (notice.reason, &notice.note),
+        (Reason::PodNotFound, &ready.message)
     );
+    let begins = "there is no pod counter. Hint: kubectl get pods";
+    assert!(ready.message.starts_with(begins), "{}", ready.message);
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub(super) const KNOWN: &[Known] = &[
     cause("unix: External socket is used. Consider using --ext-unix-sk option.", ExternalUnixSocket),
     cause("unix: Can't dump half of stream unix connection. name: …", ExternalUnixStream),
     cause("unix: Can't dump name-less external socket.", ExternalUnixStream),
+    // It looks for the other end in the container's network namespace only.
+    cause("unix: Unix socket %d without peer %d", ExternalUnixStream),
     cause("unix: Unsupported type (%d) on socket %d.", UnsupportedFile),
     cause("unix: Unix socket %d with unreachable peer %d (%d)", UnsupportedFile),
     // sockets.c, sk-netlink.c, sk-packet.c, net.c

@@ -136,10 +136,9 @@ pub(crate) fn measure(settings: &Settings) -> Result<Mission, Error> {
     if wanted(Row::Apply) {
         eprintln!("bench: from apply to Ready …");
         let operator = start_operator(&cluster);
-        cluster.wait(
-            &format!("checkpointnode/{}", cluster.node_name(0)),
-            "condition=Ready",
-        );
+        let own = format!("checkpointnode/{}", cluster.node_name(0));
+        cluster.wait(&own, "create");
+        cluster.wait(&own, "condition=Ready");
         let pod = cluster.run(&Manifest::new("bench"));
         let measured = latency::measure(&cluster, &pod, settings.warm_ups, settings.rounds);
         mission.apply = Some(measured.inspect_err(|_| explain(&[&operator, &agent]))?);

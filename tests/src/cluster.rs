@@ -215,6 +215,11 @@ impl Cluster {
         self.control_plane.start_api_server(self.node(0));
     }
 
+    /// Ends the controllers and the scheduler for good: objects stay as they are from here on.
+    pub fn stop_controllers(&self) {
+        self.control_plane.stop_controllers(self.node(0));
+    }
+
     /// Ends a node's kubelet at once; its containers go on.
     pub fn stop_kubelet(&self, node: &str) {
         self.worker_called(node).stop_kubelet();

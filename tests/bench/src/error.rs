@@ -56,12 +56,39 @@ pub(crate) enum Error {
         /// What there is.
         known: String,
     },
-    /// The result could not be written as JSON.
-    #[error("failed to write the result as JSON: {0}")]
+    /// Something could not be written or read as JSON.
+    #[error("failed to write or read JSON: {0}")]
     Json(#[source] serde_json::Error),
+    /// There is no event loop in the node's network.
+    #[error("failed to start an event loop in the node's network: {0}")]
+    Loop(#[source] io::Error),
+    /// The API server, or a kubelet, refuses.
+    #[error("failed to {what}: {source}")]
+    Kube {
+        /// The operation, as a verb with its object.
+        what: String,
+        /// The answer.
+        source: Box<kube::Error>,
+    },
+    /// A row of the cluster could not be measured.
+    #[error("failed to {what}: {why}")]
+    Mission {
+        /// The operation, as a verb with its object.
+        what: String,
+        /// Why not.
+        why: String,
+    },
 }
 
 impl Error {
+    /// The client's error at some operation.
+    pub(crate) fn kube(what: &str, source: kube::Error) -> Self {
+        Self::Kube {
+            what: what.to_owned(),
+            source: Box::new(source),
+        }
+    }
+
     /// A stable name for the kind of failure.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
@@ -71,6 +98,9 @@ impl Error {
             Self::Silent { .. } => "WorkloadSilent",
             Self::UnknownRow { .. } => "UnknownRow",
             Self::Json(_) => "JsonFailed",
+            Self::Loop(_) => "LoopFailed",
+            Self::Kube { .. } => "RequestFailed",
+            Self::Mission { .. } => "MissionFailed",
         }
     }
 }

@@ -1,7 +1,9 @@
-//! `make bench`: our checkpoint command against runc's, interleaved on one machine, in a real node.
+//! `make bench`: our checkpoint command against runc's, interleaved on one machine, in a real node; and
+//! the two binaries in a real cluster.
 
 mod error;
 mod gaps;
+mod mission;
 mod plan;
 mod plot;
 mod round;
@@ -17,11 +19,12 @@ use rig::pod::Containerd;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::mission::Mission;
 use crate::plan::{ROWS, Row};
 use crate::round::{Bench, Settings};
 use crate::summary::RowResult;
 
-/// Measures our checkpoint command against runc's.
+/// Measures our checkpoint command against runc's, and the two binaries in a cluster.
 #[derive(Debug, Parser)]
 struct Args {
     /// Our program on this machine [default: the one that was built beside this one].
@@ -36,9 +39,12 @@ struct Args {
     /// Rounds before them that are not measured.
     #[arg(long, value_name = "N", default_value_t = 2)]
     warm_ups: usize,
-    /// Only this row; may be given more than once.
+    /// Only this row; may be given more than once. Those of the cluster are apply, idle and scale.
     #[arg(long = "row", value_name = "NAME")]
     rows: Vec<String>,
+    /// Pods of the rows idle and scale, and checkpoints of scale; a tenth as many nodes.
+    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u16).range(1..))]
+    scale: u16,
     /// Where in the node the images are written; removed after each round. It must lie below /run/rig.
     #[arg(long, value_name = "DIR", default_value = "/run/rig/images")]
     images: String,
@@ -78,6 +84,7 @@ struct Report<'a> {
     kernel: &'a str,
     versions: &'a str,
     rows: &'a [RowResult],
+    mission: &'a Mission,
 }
 
 fn main() -> ExitCode {
@@ -93,7 +100,24 @@ fn main() -> ExitCode {
 
 /// True when every row is within its target.
 fn run(args: &Args) -> Result<bool, Error> {
-    let rows = choose(&args.rows)?;
+    let (rows, of_cluster) = choose(&args.rows)?;
+    let (results, versions) = measure_command(args, &rows)?;
+    let mission = mission::measure(&mission::Settings {
+        rows: of_cluster,
+        rounds: args.rounds,
+        warm_ups: args.warm_ups,
+        scale: args.scale.into(),
+    })?;
+    write_results(args, &results, &mission, &versions)?;
+    if !results.is_empty() {
+        println!("{}", table::render(&results));
+    }
+    print!("{}", mission::render(&mission));
+    Ok(results.iter().all(|result| result.passed != Some(false)) && mission.passed())
+}
+
+/// The rows of the command, in a node that goes afterwards; and the versions in it.
+fn measure_command(args: &Args, rows: &[Row]) -> Result<(Vec<RowResult>, String), Error> {
     let node = Node::start();
     let bring = |from: &Path, name: &str| {
         let to = node.path("bin").join(name);
@@ -105,6 +129,12 @@ fn run(args: &Args) -> Result<bool, Error> {
                 source,
             })
     };
+    let versions = node
+        .shell("uname -r; runc --version | head -1; criu --version | sed -n 's/^Version:/CRIU/p'")
+        .stdout;
+    if rows.is_empty() {
+        return Ok((Vec::new(), versions));
+    }
     node.install("workload");
     node.install("stillframe-archiver");
     let settings = Settings {
@@ -121,38 +151,45 @@ fn run(args: &Args) -> Result<bool, Error> {
         images: args.images.clone(),
         logs: args.logs.clone(),
     };
-    let versions = node
-        .shell("uname -r; runc --version | head -1; criu --version | sed -n 's/^Version:/CRIU/p'")
-        .stdout;
     let containerd = Containerd::start(&node);
     let bench = Bench::new(&node, &containerd, settings);
     let mut results = Vec::new();
     for row in rows {
         eprintln!("bench: {} …", row.title);
-        results.push(bench.measure(row)?);
+        results.push(bench.measure(*row)?);
     }
-    write_results(args, &results, &versions)?;
-    println!("{}", table::render(&results));
-    Ok(results.iter().all(|result| result.passed != Some(false)))
+    Ok((results, versions))
 }
 
-fn choose(names: &[String]) -> Result<Vec<Row>, Error> {
+/// The rows of these names, those of the command and those of the cluster; all of them without names.
+fn choose(names: &[String]) -> Result<(Vec<Row>, Vec<mission::Row>), Error> {
     if names.is_empty() {
-        return Ok(ROWS.to_vec());
+        return Ok((ROWS.to_vec(), mission::ROWS.to_vec()));
     }
-    let find = |name: &String| {
-        ROWS.iter()
-            .find(|row| row.name == name)
-            .copied()
-            .ok_or_else(|| Error::UnknownRow {
+    let (mut rows, mut of_cluster) = (Vec::new(), Vec::new());
+    for name in names {
+        let row = ROWS.iter().find(|row| row.name == name);
+        let other = mission::ROWS.iter().find(|row| row.name() == name);
+        if row.is_none() && other.is_none() {
+            let known = ROWS.iter().map(|row| row.name);
+            let known: Vec<&str> = known.chain(mission::ROWS.map(mission::Row::name)).collect();
+            return Err(Error::UnknownRow {
                 name: name.clone(),
-                known: ROWS.map(|row| row.name).join(", "),
-            })
-    };
-    names.iter().map(find).collect()
+                known: known.join(", "),
+            });
+        }
+        rows.extend(row);
+        of_cluster.extend(other);
+    }
+    Ok((rows, of_cluster))
 }
 
-fn write_results(args: &Args, results: &[RowResult], versions: &str) -> Result<(), Error> {
+fn write_results(
+    args: &Args,
+    results: &[RowResult],
+    mission: &Mission,
+    versions: &str,
+) -> Result<(), Error> {
     let report = Report {
         unit: "milliseconds",
         rounds: args.rounds,
@@ -160,6 +197,7 @@ fn write_results(args: &Args, results: &[RowResult], versions: &str) -> Result<(
         kernel: versions.lines().next().unwrap_or_default(),
         versions,
         rows: results,
+        mission,
     };
     let json = serde_json::to_string_pretty(&report).map_err(Error::Json)?;
     let facts = versions.lines().skip(1).collect::<Vec<_>>().join(" · ");

@@ -23,7 +23,7 @@ const REST: Duration = Duration::from_millis(60);
 const NOISE_WINDOW: Duration = Duration::from_millis(300);
 const NOISE_WINDOWS: usize = 10;
 /// Makes bash say when a command began and ended, in microseconds; its fork and exec included.
-const TIMED: &str = "s=$EPOCHREALTIME; \"$@\"; r=$?; e=$EPOCHREALTIME; echo \"wall_us=$(( ${e/[.,]/} - ${s/[.,]/} ))\"; exit $r";
+pub(crate) const TIMED: &str = "s=$EPOCHREALTIME; \"$@\"; r=$?; e=$EPOCHREALTIME; echo \"wall_us=$(( ${e/[.,]/} - ${s/[.,]/} ))\"; exit $r";
 
 /// What the command line decides.
 #[derive(Debug, Clone)]
@@ -321,7 +321,7 @@ impl Bench<'_> {
 }
 
 /// The line that [`TIMED`] prints.
-fn wall_micros(stdout: &str) -> Option<u32> {
+pub(crate) fn wall_micros(stdout: &str) -> Option<u32> {
     stdout
         .lines()
         .find_map(|line| line.strip_prefix("wall_us="))?

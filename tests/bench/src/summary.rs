@@ -51,7 +51,7 @@ impl Spread {
 }
 
 /// The value below which `percent` of a sorted list lie, between two neighbours if need be.
-fn quantile(sorted: &[f64], percent: u32) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], percent: u32) -> f64 {
     let last = u32::try_from(sorted.len().saturating_sub(1)).unwrap_or(u32::MAX);
     let position = f64::from(last) * f64::from(percent) / 100.0;
     let below = (u64::from(last) * u64::from(percent)) / 100;

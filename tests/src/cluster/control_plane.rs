@@ -146,6 +146,15 @@ impl ControlPlane {
         daemon.expect("the API server runs").end(node);
     }
 
+    /// Ends the controllers and the scheduler.
+    pub(super) fn stop_controllers(&self, node: &Node) {
+        for slot in [&self.controllers, &self.scheduler] {
+            if let Some(mut daemon) = lock(slot).take() {
+                daemon.end(node);
+            }
+        }
+    }
+
     /// What the parts said last, for messages.
     pub(super) fn explain(&self) -> String {
         [

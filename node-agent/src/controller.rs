@@ -38,6 +38,9 @@ pub mod page_server;
 pub mod place;
 mod removal;
 pub mod report;
+mod salvage;
+#[cfg(test)]
+mod sample;
 mod serve;
 pub mod status;
 pub mod stop;

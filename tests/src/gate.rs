@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::cluster::Options;
 use crate::node::{Invocation, Node, Output, PATIENCE};
 
 /// CRIU's notifications of a dump, in order.
@@ -36,6 +37,22 @@ done
 exec /usr/sbin/criu "$@"
 "#;
 
+/// The same for the CRIU processes of a program that runs for long: the gate is the one that is set when CRIU starts, until
+/// something has happened at it.
+const WRAPPER_OF_MANY: &str = r#"#!/bin/bash
+if [ "$1" != swrk ] || ! . /run/rig/gates/set 2>/dev/null || [ -e "$CRIU_GATE_FOLDER/acted" ]; then
+    exec /usr/sbin/criu "$@"
+fi
+(criu-gate $$ 3>&- &)
+tracer=0
+until [ "$tracer" != 0 ]; do
+    while read -r key value; do
+        [ "$key" != TracerPid: ] || tracer=$value
+    done </proc/$$/status
+done
+exec /usr/sbin/criu "$@"
+"#;
+
 /// Something that is to happen at one moment of one dump.
 #[derive(Debug)]
 pub struct Gate<'node> {
@@ -58,6 +75,44 @@ impl<'node> Gate<'node> {
             name,
             at: at.to_owned(),
             act: act.to_owned(),
+        }
+    }
+
+    /// Has this happen in the next dump of an agent that was started with [`Gate::options`].
+    #[must_use]
+    pub fn set(node: &'node Node, at: &str, act: &str) -> Self {
+        let gate = Self::new(node, at, act);
+        // Read in one go or not at all.
+        let next = node.put(
+            "gates/next",
+            format!(
+                "export CRIU_GATE_AT={at} CRIU_GATE_ACT={act} CRIU_GATE_FOLDER=/run/rig/{}\n",
+                gate.name
+            ),
+        );
+        node.run(&["mv", &next, "/run/rig/gates/set"]).ok();
+        gate
+    }
+
+    /// What an agent in this node has to be started with so that gates can be set for it.
+    #[must_use]
+    pub fn options(node: &Node) -> Options {
+        node.install("criu-gate");
+        program(node, "gated", WRAPPER_OF_MANY);
+        Options::default().env("PATH", &format!("/run/rig/gated:{NODE_PATH}"))
+    }
+
+    /// Waits until it has happened.
+    pub fn wait_until_acted(&self) {
+        let until = Instant::now() + PATIENCE;
+        while !self.file("acted").exists() {
+            let said = std::fs::read_to_string(self.file("failed")).unwrap_or_default();
+            assert!(
+                said.is_empty() && Instant::now() < until,
+                "nothing happened at {}: {said}",
+                self.at
+            );
+            sleep(Duration::from_millis(5));
         }
     }
 

@@ -21,8 +21,10 @@ pub mod pod;
 pub mod program;
 pub mod recorder;
 pub mod scene;
+pub mod stage;
 pub mod traces;
 pub mod wire;
+pub mod witness;
 
 pub use cluster::Cluster;
 pub use container::{Container, Shape};
@@ -32,4 +34,6 @@ pub use node::{Node, Output};
 pub use pod::Pod;
 pub use program::Program;
 pub use scene::Scene;
+pub use stage::Stage;
 pub use traces::Traces;
+pub use witness::Witness;

@@ -40,6 +40,16 @@ impl<'cluster> Mission<'cluster> {
     /// As [`Mission::start`], with these options.
     #[must_use]
     pub fn start_with(cluster: &'cluster Cluster, operator: &Options, agent: &Options) -> Self {
+        let mission = Self::without_agent(cluster, operator);
+        let node = cluster.node_name(0);
+        mission.start_agent(node, agent);
+        mission.wait_for_agent(node);
+        mission
+    }
+
+    /// Installs the definitions and starts the operator alone.
+    #[must_use]
+    pub fn without_agent(cluster: &'cluster Cluster, operator: &Options) -> Self {
         cluster.install_crds();
         let mission = Self {
             cluster,
@@ -47,9 +57,6 @@ impl<'cluster> Mission<'cluster> {
             agents: Mutex::default(),
         };
         mission.start_operator(operator);
-        let node = cluster.node_name(0);
-        mission.start_agent(node, agent);
-        mission.wait_for_agent(node);
         mission
     }
 
@@ -91,6 +98,17 @@ impl<'cluster> Mission<'cluster> {
     pub fn end_agent(&self, node: &str, signal: Signal) -> i32 {
         let agent = lock(&self.agents).remove(node);
         end(agent.expect("the agent runs"), signal)
+    }
+
+    /// Waits until the agent of a node has ended by itself or another's hand, and returns its exit status.
+    pub fn agent_ended(&self, node: &str) -> i32 {
+        let agent = lock(&self.agents).remove(node);
+        ended(agent.expect("the agent runs"))
+    }
+
+    /// Waits until the operator has ended by itself, and returns its exit status.
+    pub fn operator_ended(&self) -> i32 {
+        ended(lock(&self.operator).take().expect("the operator runs"))
     }
 
     /// Sends the agent of a node a signal, and no more.
@@ -149,10 +167,14 @@ impl<'cluster> Mission<'cluster> {
     }
 }
 
-fn end(mut program: Running<'_>, signal: Signal) -> i32 {
+fn end(program: Running<'_>, signal: Signal) -> i32 {
     program.kill(signal);
+    ended(program)
+}
+
+fn ended(mut program: Running<'_>) -> i32 {
     let status = program.wait(PATIENCE);
-    status.unwrap_or_else(|| panic!("it did not end by {signal}:\n{}", program.log()))
+    status.unwrap_or_else(|| panic!("it did not end:\n{}", program.log()))
 }
 
 /// What a condition says; nothing at all if the object does not have it.

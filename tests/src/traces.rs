@@ -57,6 +57,11 @@ impl Traces {
         Self(output.stdout.lines().map(str::to_owned).collect())
     }
 
+    /// Each trace, as a line for people.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// What is here and was not there before, as lines for people.
     #[must_use]
     pub fn beyond<'a>(&'a self, before: &'a Self) -> Vec<&'a str> {

@@ -13,7 +13,7 @@ use tokio::{
     sync::watch,
     task::{Id, JoinError, JoinSet},
 };
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     context::Context,
@@ -21,6 +21,7 @@ use super::{
     dump::Dumper,
     job::{Ended, Job, Wish},
     look::{self, Look},
+    report,
     stop::{Phase, Stop},
     store::{Store, Uid},
     watch::Heard,
@@ -177,6 +178,10 @@ impl<D: Dumper> Agent<D> {
                 stopping: self.stopping,
             };
             if decide::decide(&object, local, Timestamp::now()) == Action::Cancel {
+                info!(
+                    object = report::reference(&object),
+                    "nobody wants a checkpoint any more, calling it off"
+                );
                 task.busy = Busy::Ending;
                 task.wishes.send_replace(Wish::Withdrawn);
             }

@@ -34,7 +34,7 @@ pub struct Arguments {
     pub concurrency: u32,
     /// What stays free on the disk of the images: a share, such as 10%, or a size, such as 5Gi.
     /// More than what makes the kubelet evict pods.
-    #[arg(long, env = "STILLFRAME_RESERVE", default_value = "15%")]
+    #[arg(long, env = "STILLFRAME_RESERVE", default_value_t = Reserve::default())]
     pub reserve: Reserve,
     /// Where memory may go.
     #[command(flatten)]

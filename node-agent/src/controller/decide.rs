@@ -142,3 +142,6 @@ fn is_removed(object: &ContainerCheckpoint) -> bool {
     let status = object.status.as_ref();
     status.is_some_and(|status| condition::holds(&status.conditions, IMAGE_REMOVED))
 }
+
+#[cfg(test)]
+mod tests;

@@ -298,7 +298,10 @@ impl<D: Dumper> Job<D> {
     /// Puts away what a former agent left half-done, and reports that.
     pub async fn fail_restarted(self, place: Option<Place>) -> Ended {
         let uid = owner_of(&self.object).uid;
-        if let Some(place) = place
+        // The sweep has put away what a container that goes on can do without; of one that has
+        // ended nothing is thrown away.
+        let goes_on = !self.object.spec.options.ends_the_container();
+        if let Some(place) = place.filter(|_| goes_on)
             && let Err(error) = self
                 .context
                 .blocking(&place, move |place| place.discard_partial(&uid))

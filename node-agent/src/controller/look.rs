@@ -6,13 +6,15 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use stillframe_crds::ContainerCheckpoint;
+use tracing::warn;
 
 use super::{
     context::Context,
     decide::Holds,
     dump::Dumper,
-    failed::Failed,
+    failed::{Failed, chain},
     place::{Error, Place, SavedReport},
+    salvage::salvage,
 };
 use crate::images::{self, Folder};
 
@@ -54,11 +56,22 @@ pub(super) async fn look<D: Dumper>(
     };
     let uid = object.uid().unwrap_or_default();
     let deleted = object.is_deleted();
+    let unfinished = !deleted && !object.is_finished();
+    let options = object.spec.options.clone();
     let images = context.images.clone();
     let seen = context.blocking(&place, move |place| -> Result<_, Error> {
         let Some(owner) = place.owner()?.filter(|owner| owner.uid == uid) else {
             return Ok(Look::nothing(Some(place.clone()), None));
         };
+        // An image of a container that has ended may only lack its name.
+        let unnamed = unfinished && !place.finished()?;
+        if unnamed && let Err(error) = salvage(&place.image_dir(), &options) {
+            warn!(
+                uid,
+                error = chain(&error),
+                "an unfinished image is not complete"
+            );
+        }
         let finished = place.finished()?;
         let mut children = Vec::new();
         if deleted && finished {

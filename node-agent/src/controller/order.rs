@@ -226,3 +226,6 @@ fn lock(asked: NetworkLock, site: Option<LockMethod>) -> checkpoint::NetworkLock
         (NetworkLock::Auto, None) => checkpoint::NetworkLock::Auto,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -270,3 +270,6 @@ pub fn reference(object: &ContainerCheckpoint) -> String {
         object.name_any()
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,3 +164,6 @@ fn next(error: &kube::Error) -> Next {
         _ => Next::Wait,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Takes over an object, unless a later version of it is known. Says whether it did.
+    /// Takes over an object, unless a later version of it is known. Says whether it is news: the
+    /// same version again is none.
     pub fn put(&mut self, mut object: ContainerCheckpoint) -> bool {
         let Some(uid) = object.uid() else {
             return false;
@@ -44,9 +45,11 @@ impl Store {
             Known::Whole(object) => object.metadata.resource_version.as_deref(),
             Known::Ended(ended) => ended.version.as_deref(),
         });
-        if is_older(object.metadata.resource_version.as_deref(), known) {
+        let version = object.metadata.resource_version.as_deref();
+        if is_older(version, known) {
             return false;
         }
+        let news = known.is_none() || known != version;
         object.metadata.managed_fields = None;
         object.metadata.annotations = None;
         object.metadata.labels = None;
@@ -56,7 +59,7 @@ impl Store {
             Known::Whole(Box::new(object))
         };
         self.objects.insert(uid, known);
-        true
+        news
     }
 
     /// Forgets an object.
@@ -73,14 +76,24 @@ impl Store {
         }
     }
 
-    /// The objects that have not ended, and those that are being deleted.
+    /// The objects that have not ended, and those that are being deleted, the oldest first.
     #[must_use]
     pub fn open(&self) -> Vec<Box<ContainerCheckpoint>> {
         let whole = |known: &Known| match known {
             Known::Whole(object) => Some(object.clone()),
             Known::Ended(_) => None,
         };
-        self.objects.values().filter_map(whole).collect()
+        let mut open: Vec<_> = self.objects.values().filter_map(whole).collect();
+        open.sort_by(|one, other| {
+            let key = |object: &ContainerCheckpoint| {
+                let created = object.metadata.creation_timestamp.as_ref();
+                created.map(|created| created.0)
+            };
+            key(one)
+                .cmp(&key(other))
+                .then(one.metadata.name.cmp(&other.metadata.name))
+        });
+        open
     }
 
     /// How many objects are known.
@@ -163,3 +176,6 @@ fn is_older(one: Option<&str>, known: Option<&str>) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

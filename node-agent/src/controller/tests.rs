@@ -102,7 +102,7 @@ fn failure(object: &ContainerCheckpoint) -> String {
     failure.unwrap().reason.clone()
 }
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn an_assigned_object_becomes_ready_with_two_status_writes_and_two_events() {
@@ -192,6 +192,9 @@ async fn a_parent_waits_for_its_child_to_go() {
     let reason = scene.api.until("a", "ImageRemoved", "False").await;
     assert_eq!(reason, "ChildrenDepend");
     assert!(scene.image("a").exists());
+    let writes = scene.api.writes().len();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(scene.api.writes().len(), writes, "it is said once");
     scene.api.delete("b");
     assert_eq!(
         scene.api.until("b", "ImageRemoved", "True").await,
@@ -298,9 +301,9 @@ async fn an_agent_that_has_to_end_rolls_back_what_does_not_finish() {
     let scene = Scene::new();
     scene.stub.tell(|told| told.hold.push("a"));
     scene.api.create("a", &json!({}), &json!({}));
-    scene.api.create("b", &json!({}), &json!({}));
-    let agent = scene.start(Duration::from_millis(10));
+    let agent = scene.start(Duration::from_secs(2));
     scene.until_dumping("a").await;
+    scene.api.create("b", &json!({}), &json!({}));
     scene.api.until("b", "Reconciling", "True").await;
     agent.end().await;
     assert_eq!(failure(&scene.api.get("a")), "AgentStopping");

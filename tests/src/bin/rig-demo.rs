@@ -145,16 +145,16 @@ impl Story {
         println!("  $ kubectl apply --filename examples/{example}");
         let inside = self.cluster.node(0).put(example, text);
         self.kubectl(&["apply", "--filename", &inside])
-            .map(|said| self.indented(&said))
+            .map(|said| Self::indented(&said))
     }
 
     /// Shows a command of kubectl, runs it, and shows what it prints.
     fn run(&self, args: &[&str]) -> Result<(), String> {
         println!("  $ kubectl {}", args.join(" "));
-        self.kubectl(args).map(|said| self.indented(&said))
+        self.kubectl(args).map(|said| Self::indented(&said))
     }
 
-    fn indented(&self, text: &str) {
+    fn indented(text: &str) {
         for line in text.lines() {
             println!("    {line}");
         }

@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 use stillframe_crds::ContainerCheckpoint;
 use tower_test::mock::{self, Handle, SendResponse};
 
+use crate::controller::sample::merge;
+
 pub(super) const NODE: &str = "n1";
 /// Nothing here takes longer, however busy the machine is.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Default)]
 pub(super) struct Api(Arc<Mutex<State>>);
@@ -218,22 +220,4 @@ fn failure(code: u16, reason: &str) -> (u16, Value) {
     let status = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure",
                         "message": reason, "reason": reason, "code": code});
     (code, status)
-}
-
-/// RFC 7386.
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    for (key, value) in patch {
-        if value.is_null() {
-            target.as_object_mut().unwrap().remove(key);
-        } else {
-            merge(&mut target[key], value);
-        }
-    }
 }

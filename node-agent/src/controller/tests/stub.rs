@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::DirBuilderExt as _,
     sync::{Arc, Mutex},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -47,7 +47,7 @@ impl Stub {
     }
 
     fn holds(&self, name: &str) -> bool {
-        self.0.lock().unwrap().hold.iter().any(|one| *one == name)
+        self.0.lock().unwrap().hold.contains(&name)
     }
 }
 
@@ -111,7 +111,10 @@ impl Dumper for Stub {
         }
         drop(told);
         notes.step(Step::Freezing);
+        let begun = Instant::now();
         while self.holds(&order.name) {
+            // A test that fails is not to hang as well.
+            assert!(begun.elapsed() < Duration::from_mins(2), "held for ever");
             if bounds.cancel.why().is_some() {
                 return Err(Failed::of(Reason::Cancelled, "called off"));
             }

@@ -314,7 +314,7 @@ fn a_failure_is_final_and_tells_why_in_every_place() {
             "{kind}"
         );
     }
-    let notice = plan.notice.unwrap();
+    let notice = plan.notice.as_ref().unwrap();
     let ready = condition::get(&status.conditions, "Ready").unwrap();
     assert_eq!(
         (notice.reason, &notice.note),

@@ -173,6 +173,7 @@ pub(super) const KNOWN: &[Known] = &[
     hint("Can't setns %d/mnt: Operation not permitted", PermissionDenied),
     hint("Can't setns %d/ipc: Operation not permitted", PermissionDenied),
     hint("%d reported by netlink: Operation not permitted", PermissionDenied),
+    hint("Can't get rlimit %d: Operation not permitted", PermissionDenied),
     hint("Can't open map_files: Operation not permitted", PermissionDenied),
     hint("Can't open map_files: Permission denied", PermissionDenied),
     hint("sockets: Can't set %d:%d (len %d): Operation not permitted", PermissionDenied),

@@ -1,0 +1,154 @@
+use serde_json::{Value, json};
+use stillframe_crds::checkpoint::RuntimeFacts;
+
+use super::*;
+use crate::controller::sample::object;
+
+fn saved() -> SavedReport {
+    let time = Time("2026-01-01T00:00:30Z".parse().unwrap());
+    SavedReport {
+        started: time.clone(),
+        ended: time,
+        pause_microseconds: Some(62_001),
+        dump_microseconds: 1,
+        publish_microseconds: 1,
+        size_bytes: 5 << 20,
+        files: 3,
+        digest: Some("sha256:1".into()),
+        stats: None,
+        criu_version: "4.2".into(),
+        network_lock: Some("skip".into()),
+        runtime: Some(RuntimeFacts {
+            name: "crun".into(),
+            version: None,
+        }),
+        warnings: vec!["w".repeat(600); 20],
+    }
+}
+
+fn now() -> Timestamp {
+    "2026-01-01T00:01:00Z".parse().unwrap()
+}
+
+fn said<'a>(status: &'a ContainerCheckpointStatus, kind: &str) -> (&'a str, &'a str) {
+    let found = condition::get(&status.conditions, kind).unwrap();
+    (found.status.as_str(), found.reason.as_str())
+}
+
+fn done(options: &Value) -> ContainerCheckpointStatus {
+    let object = object(&json!({"spec": {"options": options}}));
+    finished(&object, "n1", Path::new("/images/shop/a"), &saved(), now())
+}
+
+#[test]
+fn pauses_and_sizes_are_written_for_people() {
+    for (milliseconds, text) in [
+        (0, "0ms"),
+        (63, "63ms"),
+        (999, "999ms"),
+        (1249, "1.2s"),
+        (59_999, "59.9s"),
+        (125_000, "2m5s"),
+    ] {
+        assert_eq!(pause(milliseconds), text);
+    }
+    for (bytes, text) in [
+        (0, "0"),
+        (1023, "1023"),
+        (1024, "1.0Ki"),
+        (5_452_596, "5.2Mi"),
+        (3 << 30, "3.0Gi"),
+        (u64::MAX, "16383.9Pi"),
+    ] {
+        assert_eq!(size(bytes), text);
+    }
+}
+
+#[test]
+fn a_ready_status_tells_place_pause_and_what_to_do_next() {
+    let status = done(&json!({}));
+    assert_eq!(said(&status, "Ready"), ("True", "Checkpointed"));
+    assert_eq!(said(&status, "Complete"), ("True", "Checkpointed"));
+    assert_eq!(said(&status, "Stalled").0, "False");
+    let message = &condition::get(&status.conditions, "Ready").unwrap().message;
+    for part in [
+        "node n1",
+        "/images/shop/a (5.0Mi)",
+        "stood still for 63ms",
+        "kubectl debug node/n1 -q -i --image=busybox --profile=sysadmin -- \
+         tar -C /host/images/shop/a -cf - . > a.tar",
+        "crun restore --image-path /images/shop/a",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert_eq!(status.pause.as_deref(), Some("63ms"));
+    assert_eq!(status.pause_milliseconds, Some(63));
+    assert_eq!(status.completion_time, Some(Time(now())));
+    assert_eq!((status.warnings.len(), status.warnings[0].len()), (16, 512));
+}
+
+#[test]
+fn a_pre_dump_and_a_last_dump_say_what_they_are() {
+    assert_eq!(
+        said(&done(&json!({"preDump": true})), "Ready").1,
+        "PreDumped"
+    );
+    let status = done(&json!({"leaveRunning": false}));
+    let message = &condition::get(&status.conditions, "Ready").unwrap().message;
+    assert!(message.contains("the container has ended"), "{message}");
+}
+
+#[test]
+fn a_failed_status_tells_cause_pause_hint_and_log() {
+    let failure = Failure {
+        reason: "FileLocks".into(),
+        message: "x".repeat(5000),
+        hint: Some("set options.fileLocks to true".into()),
+        log_path: Some("/images/shop/a.work/dump.log".into()),
+        ..Failure::default()
+    };
+    let status = failed(&object(&json!({})), &failure, Some(12), now());
+    assert_eq!(said(&status, "Ready"), ("False", "FileLocks"));
+    assert_eq!(said(&status, "Stalled"), ("True", "FileLocks"));
+    assert_eq!(said(&status, "Complete").0, "True");
+    assert_eq!(status.failure.as_ref().unwrap().message.len(), 2048);
+    let short = Failure {
+        message: "it holds locks".into(),
+        ..failure
+    };
+    let status = failed(&object(&json!({})), &short, Some(12), now());
+    let message = &condition::get(&status.conditions, "Ready").unwrap().message;
+    let want = "it holds locks. The container stood still for 12ms. Hint: set options.fileLocks to true. \
+                CRIU's log: /images/shop/a.work/dump.log on node n1";
+    assert_eq!(message, want);
+}
+
+#[test]
+fn a_word_that_is_no_reason_becomes_an_internal_error() {
+    let failure = Failure {
+        reason: "Nonsense".into(),
+        ..Failure::default()
+    };
+    let status = failed(&object(&json!({})), &failure, None, now());
+    assert_eq!(status.failure.unwrap().reason, "InternalError");
+}
+
+#[test]
+fn the_start_is_that_of_the_first_attempt() {
+    let begun = object(&json!({"status": {"startTime": "2026-01-01T00:00:10Z"}}));
+    let status = dumping(&begun, 2, now());
+    assert_eq!(status.attempts, 2);
+    assert_eq!(status.start_time, begun.status.unwrap().start_time);
+    assert_eq!(said(&status, "Reconciling"), ("True", "Dumping"));
+}
+
+#[test]
+fn a_removal_changes_nothing_else_of_a_final_status() {
+    let ended =
+        object(&json!({"status": {"completionTime": "2026-01-01T00:00:50Z", "pause": "1ms"}}));
+    let status = removal(&ended, true, Reason::ImageDeleted, "gone", now());
+    assert_eq!(said(&status, "ImageRemoved"), ("True", "ImageDeleted"));
+    let mut before = ended.status.unwrap();
+    before.conditions.clone_from(&status.conditions);
+    assert_eq!(before, status);
+}

@@ -58,8 +58,8 @@ pub enum Error {
     #[error("failed to start the event loop")]
     Runtime(#[source] io::Error),
     /// No way to the API server.
-    #[error("failed to find the API server: run in a cluster, or set $KUBECONFIG")]
-    Client(#[source] kube::Error),
+    #[error(transparent)]
+    Client(#[from] stillframe_client::Error),
     /// The image root cannot be used.
     #[error("failed to open the image root")]
     Images(#[source] place::Error),
@@ -77,7 +77,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Runtime(_) => "RuntimeNotStarted",
-            Self::Client(_) => "NoApiServer",
+            Self::Client(error) => error.reason(),
             Self::Images(error) => error.reason().as_str(),
             Self::Health(error) => error.reason(),
             Self::Signals(_) => "SignalsUnusable",

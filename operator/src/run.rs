@@ -21,8 +21,8 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no API server to talk to.
-    #[error("failed to find the API server")]
-    Config(#[source] Box<kube::Error>),
+    #[error(transparent)]
+    Client(#[from] stillframe_client::Error),
     /// Signals cannot be heard.
     #[error("failed to listen for signals")]
     Signals(#[source] std::io::Error),
@@ -42,7 +42,7 @@ impl Error {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Config(_) => "NoApiServer",
+            Self::Client(error) => error.reason(),
             Self::Signals(_) => "NoSignals",
             Self::Serve(error) => error.reason(),
             Self::Election(error) => error.reason(),
@@ -73,8 +73,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
     ];
     let mut interrupted = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let mut terminated = signal(SignalKind::terminate()).map_err(Error::Signals)?;
-    let client = Client::try_default().await;
-    let client = client.map_err(|error| Error::Config(Box::new(error)))?;
+    let client = stillframe_client::infer().await?;
     let identity = identity(Timestamp::now());
     let mut elector =
         leader_elect.then(|| Elector::new(client.clone(), &namespace, identity.clone()));

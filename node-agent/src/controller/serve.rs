@@ -82,7 +82,7 @@ fn log(log: &Log) -> Result<(), String> {
 }
 
 async fn until_told(arguments: Arguments) -> Result<(), Error> {
-    let client = Client::try_default().await.map_err(Error::Client)?;
+    let client = stillframe_client::infer().await?;
     let images = ImageRoot::open(&arguments.image_root).map_err(Error::Images)?;
     let engine = Engine::of_this_host();
     let metrics = Metrics::default();

@@ -47,7 +47,7 @@ pub(crate) fn admin(cluster: &Cluster) -> Result<String, Error> {
 
 /// A client of the API server with this kubeconfig.
 pub(crate) async fn client(kubeconfig: &str) -> Result<Client, Error> {
-    Client::try_from(config(kubeconfig).await?).map_err(|error| Error::kube("make a client", error))
+    connect(config(kubeconfig).await?)
 }
 
 /// A client of a kubelet at this address, as whom this kubeconfig says.
@@ -61,7 +61,14 @@ pub(crate) async fn kubelet(kubeconfig: &str, address: &str) -> Result<Client, E
         })?;
     // Its certificate is its own: nobody but this machine is there.
     config.accept_invalid_certs = true;
-    Client::try_from(config).map_err(|error| Error::kube("make a client of the kubelet", error))
+    connect(config)
+}
+
+fn connect(config: Config) -> Result<Client, Error> {
+    stillframe_client::connect(config).map_err(|error| Error::Mission {
+        what: "make a client".to_owned(),
+        why: error.to_string(),
+    })
 }
 
 async fn config(kubeconfig: &str) -> Result<Config, Error> {

@@ -25,7 +25,7 @@ use crate::summary::Spread;
 pub(crate) const TARGET: f64 = 6.0;
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The namespace of the pod.
 const NAMESPACE: &str = "default";

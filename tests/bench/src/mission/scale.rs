@@ -28,7 +28,7 @@ use crate::summary::{Spread, quantile};
 pub(crate) const MOST_WRITES: f64 = 8.0;
 
 /// When nothing has happened for so long, nothing will.
-const STALLED: Duration = Duration::from_secs(60);
+const STALLED: Duration = Duration::from_mins(1);
 
 /// Checkpoints that are asked for at once.
 const AT_ONCE: usize = 32;
@@ -154,7 +154,7 @@ impl Driven {
         };
         let assigned = after(|seen| seen.assigned);
         let ready = self.seen.values().filter(|seen| seen.ready).count();
-        let last = self.seen.values().filter_map(|seen| seen.ended).max();
+        let end = self.seen.values().filter_map(|seen| seen.ended).max();
         let lost = population.pods.saturating_sub(ready);
         let twice = dumps.values().filter(|times| **times > 1).count();
         Scale {
@@ -162,7 +162,7 @@ impl Driven {
             agents: population.nodes,
             lost,
             twice,
-            seconds: last.map_or(0.0, |last| (last - self.began).as_secs_f64()),
+            seconds: end.map_or(0.0, |end| (end - self.began).as_secs_f64()),
             assigned_p99: quantile(&assigned, 99),
             assigned: Spread::of(assigned),
             ended: Spread::of(after(|seen| seen.ended)),

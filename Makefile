@@ -26,8 +26,8 @@ shell:       ## a shell in a fresh node, with our command and a container to try
 cluster:     ## a Kubernetes cluster with our programs in it, until Ctrl-C (ARGS=2: two nodes; needs root)
 	@tests/rig/cluster $(ARGS)
 
-generate:    ## write what is generated and committed: the custom resource definitions and docs/reasons.md
-	cargo run --quiet --package stillframe-crds -- crds/yaml docs/reasons.md
+generate:    ## write what is generated and committed: the custom resource definitions, docs/reasons.md and docs/reference.md
+	cargo run --quiet --package stillframe-crds -- docs crds/yaml
 
 lint:        ## clippy, and the shell scripts with shellcheck if it is installed
 	cargo clippy --workspace --all-targets -- -D warnings

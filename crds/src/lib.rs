@@ -9,6 +9,7 @@ pub mod manifest;
 pub mod names;
 pub mod node;
 pub mod reason;
+pub mod reference;
 
 pub use checkpoint::{ContainerCheckpoint, ContainerCheckpointSpec};
 pub use node::{CheckpointNode, CheckpointNodeSpec};

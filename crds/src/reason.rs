@@ -119,7 +119,7 @@ reasons! {
             => "create another ContainerCheckpoint with a larger spec.timeoutSeconds";
         Cancelled: "The object was deleted during the dump, which was rolled back. The container goes on."
             => "create another ContainerCheckpoint if it is wanted after all";
-        PauseTooLong: "The container stood still longer than it may. The dump was rolled back and the container goes on."
+        PauseTooLong: "The container would have stood still for longer than it may. The dump was rolled back and the container goes on."
             => "create another ContainerCheckpoint with a larger spec.options.maxPauseSeconds, or save most of the memory before: one with spec.options.preDump: true, then one with spec.options.parentRef that names it";
         ProbeWouldFail: "The pause that maxPauseSeconds allows is longer than a liveness probe of a container that stands still does: the kubelet would restart it."
             => "create another ContainerCheckpoint with a smaller spec.options.maxPauseSeconds, or without it to have it follow from the probes";

@@ -16,6 +16,9 @@ use crate::{
     criu::config::{Allowed, CgroupsMode as SiteCgroups, LockMethod},
 };
 
+/// The most of a pause's bound that is kept for rolling back; of a short one it is a tenth.
+const TO_ROLL_BACK: Duration = Duration::from_secs(1);
+
 /// A dump that is to be made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
@@ -108,9 +111,7 @@ impl Order {
             container_id: status.container_id.ok_or_else(|| missing("containerID"))?,
             image: image_path(object),
             parent,
-            max_pause: status
-                .max_pause_seconds
-                .map(|seconds| Duration::from_secs(seconds.into())),
+            max_pause: status.max_pause_seconds.map(patience),
             options,
         })
     }
@@ -176,6 +177,13 @@ impl Order {
             unlock_after_end: true,
         })
     }
+}
+
+/// After how long a pause a dump is rolled back so that the container goes on within this many seconds: to roll back takes its time too, and
+/// what follows from a probe leaves none.
+fn patience(seconds: u32) -> Duration {
+    let bound = Duration::from_secs(seconds.into());
+    bound - (bound / 10).min(TO_ROLL_BACK)
 }
 
 fn switches(asked: &Options, site: &Allowed) -> checkpoint::Options {

@@ -50,8 +50,15 @@ fn an_object_without_options_is_dumped_with_the_api_s_defaults() {
     assert_eq!(network_lock, checkpoint::NetworkLock::Auto);
     assert_eq!(ghost_limit, None);
     assert_eq!(timeout, Some(Duration::from_secs(9)));
-    assert_eq!(max_pause, Some(Duration::from_secs(7)));
+    assert_eq!(max_pause, Some(Duration::from_millis(6300)));
     assert!(!site_config && unlock_after_end);
+}
+
+#[test]
+fn rolling_back_begins_early_enough_to_end_within_the_bound() {
+    for (seconds, want) in [(1, 900), (10, 9000), (60, 59_000), (86_400, 86_399_000)] {
+        assert_eq!(patience(seconds), Duration::from_millis(want));
+    }
 }
 
 #[test]

@@ -44,8 +44,14 @@ impl Manifest {
     /// Adds a container that counts in its memory, fifty times a second, and shows the number in [`Manifest::counter`].
     #[must_use]
     pub fn counting(self, container: &str) -> Self {
+        self.counting_after(container, ":")
+    }
+
+    /// The same of a container that does this first, in shell. Descriptor 3 is taken.
+    #[must_use]
+    pub fn counting_after(self, container: &str, first: &str) -> Self {
         let script = format!(
-            "trap 'exit 0' TERM; mkfifo /pause; exec 3<>/pause; n=0; \
+            "{first}\ntrap 'exit 0' TERM; mkfifo /pause; exec 3<>/pause; n=0; \
              while :; do n=$((n+1)); echo $n >{}; read -t 0.02 -u 3 x; done",
             Self::counter(container)
         );

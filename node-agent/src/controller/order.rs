@@ -183,7 +183,7 @@ impl Order {
 /// what follows from a probe leaves none.
 fn patience(seconds: u32) -> Duration {
     let bound = Duration::from_secs(seconds.into());
-    bound - (bound / 10).min(TO_ROLL_BACK)
+    bound.saturating_sub((bound / 10).min(TO_ROLL_BACK))
 }
 
 fn switches(asked: &Options, site: &Allowed) -> checkpoint::Options {

@@ -73,11 +73,6 @@ impl Identity {
         Self { token }
     }
 
-    /// The token itself.
-    pub(crate) fn token(&self) -> &str {
-        &self.token
-    }
-
     /// Asks, whatever comes of it.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
         let node = cluster().node(0);

@@ -178,7 +178,7 @@ reasons! {
         UnsupportedProcess: "The container has a process in a state that CRIU cannot save (traced by a debugger, in a namespace of its own, brought in from outside)."
             => "the message names its pid on the node; end it, or its debugger";
         NoSoftDirty: "The node's kernel cannot track memory changes (CONFIG_MEM_SOFT_DIRTY), which preDump, parents and trackMemory need."
-            => "create another ContainerCheckpoint without them, or run the pod on a node whose checkpointnode has the feature: kubectl describe checkpointnodes";
+            => "create another ContainerCheckpoint without these options, or run the pod on a node whose CheckpointNode has the feature memTrack: kubectl describe checkpointnodes";
         NoLazyPages: "The node's kernel cannot serve lazy pages."
             => "create another ContainerCheckpoint without spec.options.lazyPages";
         MissingFeature: "CRIU or the node's kernel lacks what the options or the workload need."

@@ -8,6 +8,8 @@
 
 #[path = "mission_pods/ends.rs"]
 mod ends;
+#[path = "mission_pods/fetched.rs"]
+mod fetched;
 #[path = "mission_pods/forged.rs"]
 mod forged;
 #[path = "mission_pods/journey.rs"]

@@ -103,6 +103,14 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// CRIU could not attach to a process, and would try for ten seconds with the container frozen.
+    #[error("process {pid} is traced by process {tracer}, a debugger or strace: detach that first")]
+    Traced {
+        /// The process, in the host's numbers.
+        pid: i32,
+        /// Who traces it.
+        tracer: i32,
+    },
     /// The container could not be made to stand still.
     #[error(transparent)]
     Still(#[from] still::Error),
@@ -153,6 +161,7 @@ impl Error {
             Self::Journal(_) => "JournalUnusable",
             Self::Guardian(_) => "GuardianNotStarted",
             Self::Write { .. } => "WriteFailed",
+            Self::Traced { .. } => "ProcessTraced",
             Self::Still(_) => "NeverStill",
             Self::Incomplete(_) => "ImageIncomplete",
             Self::Publish(_) => "PublishFailed",

@@ -174,8 +174,8 @@ pub(super) struct FreezeFacts {
     pub(super) unified: bool,
     /// A connection is made between our freeze and CRIU's own, and may hang.
     pub(super) page_server: bool,
-    /// The container runs.
-    pub(super) thawed: bool,
+    /// The container runs, and each of its tasks can be attached to once it is frozen.
+    pub(super) freezable: bool,
 }
 
 /// Whether the cgroup is frozen before CRIU does it. CRIU looks at a v1 freezer in steps of 100 ms,
@@ -185,9 +185,9 @@ pub(super) fn freezes_early(facts: FreezeFacts) -> bool {
         kind,
         unified,
         page_server,
-        thawed,
+        freezable,
     } = facts;
-    kind == Kind::Dump && !unified && !page_server && thawed
+    kind == Kind::Dump && !unified && !page_server && freezable
 }
 
 /// Which configuration file CRIU is handed. Mirrors `handleCriuConfigurationFile` of runc 1.5.2: the
@@ -210,7 +210,7 @@ mod tests {
         kind: Kind::Dump,
         unified: false,
         page_server: false,
-        thawed: true,
+        freezable: true,
     };
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
                 ..EARLY
             },
             FreezeFacts {
-                thawed: false,
+                freezable: false,
                 ..EARLY
             },
         ] {

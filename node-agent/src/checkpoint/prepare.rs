@@ -63,6 +63,7 @@ impl Dump<'_> {
             self.write_descriptors()?;
         }
         let (lock, sent) = self.lock()?;
+        self.nobody_is_traced()?;
         let record = journal.begin(self.entry(swrk, lock)?)?;
         let found = Found {
             container: self.container,
@@ -72,7 +73,12 @@ impl Dump<'_> {
             config_file: self.target.site.file.as_deref(),
             external,
             mounts,
-            freezer: self.target.freezer.as_ref().map(Freezer::dir),
+            freezer: self
+                .target
+                .freezer
+                .as_ref()
+                .filter(|_| !self.target.one_by_one)
+                .map(Freezer::dir),
             unified: self.target.unified,
             yard: cgroup::yard(),
             lock: sent,
@@ -84,6 +90,14 @@ impl Dump<'_> {
             status_fd,
             lock,
         })
+    }
+
+    fn nobody_is_traced(&self) -> Result<(), Error> {
+        let freezer = self.target.freezer.as_ref();
+        match freezer.and_then(|freezer| processes::traced_in(freezer.dir())) {
+            Some((pid, tracer)) => Err(Error::Traced { pid, tracer }),
+            None => Ok(()),
+        }
     }
 
     fn require_features(&self, swrk: &mut Swrk) -> Result<Option<StatusFd>, Error> {

@@ -231,7 +231,7 @@ impl Dump<'_> {
             kind: self.request.kind,
             unified: self.target.unified,
             page_server: self.uses_page_server(),
-            thawed: self.target.thawed(),
+            freezable: self.target.thawed() && !self.target.one_by_one,
         });
         let marker = (self.container.flavour == Flavour::Runc)
             .then(|| self.container.state_dir.join("checkpoint"));

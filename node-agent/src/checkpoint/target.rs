@@ -15,6 +15,7 @@ use crate::{
         cgroup::{self, Freezer, FreezerState, Version},
         external::{self, Dangling, ExternalMount},
         guard::Guard,
+        processes,
     },
 };
 
@@ -33,6 +34,8 @@ pub(super) struct Target {
     pub(super) freezer: Option<Freezer>,
     pub(super) state: Option<FreezerState>,
     pub(super) unified: bool,
+    /// CRIU is to stop tasks one by one and not by the freezer.
+    pub(super) one_by_one: bool,
     pub(super) network: Option<Namespace>,
     pub(super) site: SiteConfig,
     pub(super) namespaces: Result<Vec<String>, external::Error>,
@@ -53,10 +56,18 @@ impl Target {
         let state = freezer
             .as_ref()
             .and_then(|freezer| freezer.state().ok().flatten());
+        let unified = version == Version::V2;
+        // To be attached to, a stopped task has to take a step, and in a frozen v1 cgroup none does:
+        // CRIU would wait, with everybody frozen, until it is killed.
+        let one_by_one = !unified
+            && freezer
+                .as_ref()
+                .is_some_and(|freezer| processes::stopped_in(freezer.dir()).is_some());
         Ok(Self {
             guard,
             state,
-            unified: version == Version::V2,
+            unified,
+            one_by_one,
             freezer,
             network: Namespace::of(container.init.pid).ok(),
             site: SiteConfig::read(engine, container, request.site_config),

@@ -155,6 +155,7 @@ pub fn retryable(error: &checkpoint::Error) -> bool {
         | Error::StatusFdNotWritable { .. }
         | Error::Lock(_)
         | Error::Write { .. }
+        | Error::Traced { .. }
         // The container has stood still.
         | Error::Still(_)
         | Error::Dump { .. }

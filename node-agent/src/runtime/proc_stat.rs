@@ -12,6 +12,11 @@ pub(super) struct Stat {
 }
 
 impl Stat {
+    /// Whether the process was stopped, by a signal or by whoever traces it.
+    pub(super) fn is_stopped(self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
+
     /// Whether the process has ended; a zombie has (`hasInit` of runc).
     pub(super) fn has_ended(self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')

@@ -16,6 +16,7 @@ use nix::{
 use crate::runtime::{
     Container, NamespaceKind,
     cgroup::{self, Freezer, Froze},
+    proc_stat,
 };
 
 /// A cgroup tree deeper than this is not descended into.
@@ -75,6 +76,36 @@ pub fn pids_in(dir: &Path) -> Result<Vec<i32>, Error> {
     let mut found = BTreeSet::new();
     collect(dir, 0, &mut found)?;
     Ok(found.into_iter().collect())
+}
+
+/// A process of a cgroup, or of one below it, that stands still on somebody's word (SIGSTOP, a
+/// debugger). What cannot be read is taken to run.
+#[must_use]
+pub fn stopped_in(dir: &Path) -> Option<i32> {
+    let is_stopped = |pid: &i32| {
+        let stat = proc_stat::read(*pid).ok().flatten();
+        stat.is_some_and(proc_stat::Stat::is_stopped)
+    };
+    let pids = pids_in(dir).unwrap_or_default();
+    pids.into_iter().find(is_stopped)
+}
+
+/// A process of a cgroup, or of one below it, that is traced, and the one that traces it. What cannot
+/// be read is taken not to be.
+#[must_use]
+pub fn traced_in(dir: &Path) -> Option<(i32, i32)> {
+    let pids = pids_in(dir).unwrap_or_default();
+    pids.into_iter().find_map(|pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        Some((pid, tracer_in(&status)?))
+    })
+}
+
+/// `TracerPid` of a `/proc/PID/status`, where there is one.
+fn tracer_in(status: &str) -> Option<i32> {
+    let mut lines = status.lines();
+    let tracer = lines.find_map(|line| line.strip_prefix("TracerPid:"))?;
+    tracer.trim().parse().ok().filter(|tracer| *tracer != 0)
 }
 
 /// The inode of a namespace of the container's first process.
@@ -182,4 +213,18 @@ fn read_pids(dir: &Path) -> io::Result<Vec<i32>> {
 
 fn gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tracer_is_read_from_a_process_s_status() {
+        let status =
+            |tracer| format!("Name:\tTracerPid:\t7\nPPid:\t1\nTracerPid:\t{tracer}\nUid:\t0\n");
+        assert_eq!(tracer_in(&status(42)), Some(42));
+        assert_eq!(tracer_in(&status(0)), None);
+        assert_eq!(tracer_in("Name:\tx\n"), None);
+    }
 }

@@ -1,6 +1,7 @@
 //! What our command has beyond runc's, on an image that the real runc restores.
 
-use rig::{Node, Program, Shape};
+use rig::container::shape::COUNT;
+use rig::{Container, Node, Program, Shape};
 use serde_json::Value;
 
 use crate::journey::{STATE, dump, goes_on, refused, restore, seen, there_and_back};
@@ -138,4 +139,55 @@ fn a_container_frozen_for_the_dump_is_not_recorded_as_frozen() {
         container.bundle()
     );
     assert_eq!(node.shell(&read).ok().stdout, "0\n");
+}
+
+/// How the only child of a container's first process is: `T` if it is stopped.
+fn state_of_child(container: &Container<'_>) -> String {
+    let script = "cut -d' ' -f3 /proc/$(pgrep -P \"$1\")/stat";
+    let pid = container.pid().to_string();
+    let node = Node::shared();
+    let state = node.run(&["bash", "-euc", script, "state", &pid]).ok();
+    state.stdout.trim().to_owned()
+}
+
+#[test]
+#[ignore = "needs the node root: run make test"]
+fn a_stopped_process_neither_holds_the_container_up_nor_goes_on() {
+    let node = Node::shared();
+    let mut container = Shape::new(node, node.unique("stopped"))
+        .script(&format!("sleep 1000 & kill -STOP $!; {COUNT}"))
+        .start();
+    let before = container.counter_beyond(3);
+    // runc waits for ever here, with the container frozen.
+    let flags = ["--image-path", "kept", "--leave-running", "--timeout", "50"];
+    container.checkpoint(Program::Ours, &flags).ok();
+    let after = container.counter_beyond(before);
+    assert_eq!(state_of_child(&container), "T");
+    dump(&container, Program::Ours, &[]);
+    restore(&mut container, &[]);
+    assert!(container.counter_beyond(after) > after);
+    assert_eq!(state_of_child(&container), "T");
+}
+
+#[test]
+#[ignore = "needs the node root: run make test"]
+fn a_traced_process_is_refused_and_goes_on() {
+    let node = Node::shared();
+    let container = Shape::new(node, node.unique("traced")).counting().start();
+    let before = container.counter_beyond(3);
+    let pid = container.pid().to_string();
+    let mut strace = node
+        .command("strace")
+        .args(["-f", "-o", "/dev/null", "-p", &pid])
+        .daemon("strace");
+    node.shell(&format!(
+        "until grep -q 'TracerPid:[^0]*[1-9]' /proc/{pid}/status; do sleep 0.02; done"
+    ))
+    .ok();
+    let output = container.checkpoint(Program::Ours, &["--image-path", "image"]);
+    assert_eq!(output.status, 1, "{output:#?}");
+    let says = format!("process {pid} is traced by process");
+    assert!(output.stderr.contains(&says), "{output:#?}");
+    assert!(container.counter_beyond(before) > before);
+    strace.end(node);
 }

@@ -5,7 +5,7 @@ use stillframe_crds::Reason::{
     CriuFailed, CriuNotFound, CriuNotStarted, CriuOptionNotAllowed, CriuTooOld, ExternalMount,
     ForeignCgroup, ImageIncomplete, ImagePathTaken, ImagePathUnusable, InternalError,
     JournalUnusable, MissingFeature, NetworkLockUnavailable, NetworkRulesUnreadable, NeverStill,
-    NoSoftDirty, PauseTooLong, PublishFailed, StateUnreadable, TimedOut,
+    NoSoftDirty, PauseTooLong, PublishFailed, StateUnreadable, TimedOut, UnsupportedProcess,
 };
 
 /// Each word that an error of the engine gives as its reason, see `reason()` of those errors.
@@ -53,6 +53,7 @@ pub(super) const WORDS: &[(&str, Reason)] = &[
     ("NamespaceUnreachable", StateUnreadable),
     ("MaskedPathUnreachable", StateUnreadable),
     ("MountPointNotUtf8", ExternalMount),
+    ("ProcessTraced", UnsupportedProcess),
     ("FreezeTimeout", NeverStill),
     ("NeverStill", NeverStill),
     // The image

@@ -75,8 +75,8 @@ fn a_ready_status_tells_place_pause_and_what_to_do_next() {
         "node n1",
         "/images/shop/a (5.0Mi)",
         "stood still for 63ms",
-        "kubectl debug node/n1 -q -i --image=busybox --profile=sysadmin -- \
-         tar -C /host/images/shop/a -cf - . > a.tar",
+        "kubectl debug node/n1 --image=busybox:1 --profile=sysadmin -- sleep 600\n",
+        "kubectl exec POD -- tar -C /host/images/shop/a -cf - . > a.tar\n",
         "crun restore --image-path /images/shop/a",
     ] {
         assert!(message.contains(part), "{part}: {message}");
@@ -85,6 +85,20 @@ fn a_ready_status_tells_place_pause_and_what_to_do_next() {
     assert_eq!(status.pause_milliseconds, Some(63));
     assert_eq!(status.completion_time, Some(Time(now())));
     assert_eq!((status.warnings.len(), status.warnings[0].len()), (16, 512));
+}
+
+#[test]
+fn no_path_does_anything_in_the_shell_that_it_is_pasted_into() {
+    for (path, word) in [
+        ("/i/plain-1.2_x", "/host/i/plain-1.2_x"),
+        ("/i/x; touch pwned #", "'/host/i/x; touch pwned #'"),
+        ("/i/a$(id)b", "'/host/i/a$(id)b'"),
+        ("/i/it's", "\"/host/i/it's\""),
+    ] {
+        let line = format!("tar -C {word} -cf - .");
+        let text = fetch("n1", path, "a");
+        assert!(text.contains(&line), "{line}: {text}");
+    }
 }
 
 #[test]

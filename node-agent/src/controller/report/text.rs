@@ -1,6 +1,6 @@
 //! What people read: pauses, sizes, and what to do next.
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
 use kube::ResourceExt as _;
 use stillframe_crds::{ContainerCheckpoint, Reason, checkpoint::Failure};
@@ -38,13 +38,24 @@ pub fn size(bytes: u64) -> String {
     format!("{}.{}{name}", tenths / 10, tenths % 10)
 }
 
-/// The command that brings an image here.
+/// The commands that bring an image here. What `kubectl debug` itself prints is lost where it ends before somebody listens, and kept
+/// in a log that others may read: a second command fetches.
 #[must_use]
 pub fn fetch(node: &str, path: &str, name: &str) -> String {
+    let inside = format!("/host{path}");
     format!(
-        "kubectl debug node/{node} -q -i --image=busybox --profile=sysadmin -- \
-         tar -C /host{path} -cf - . > {name}.tar"
+        "To fetch it, with the pod that the first command names for POD:\n\
+         kubectl debug node/{node} --image=busybox:1 --profile=sysadmin -- sleep 600\n\
+         kubectl exec POD -- tar -C {inside} -cf - . > {name}.tar\n\
+         kubectl delete pod POD --now",
+        inside = quoted(&inside)
     )
+}
+
+/// As one word of a shell, whatever somebody has put into it.
+fn quoted(path: &str) -> Cow<'_, str> {
+    // Nothing but a zero byte cannot be quoted, and no path has one.
+    shlex::try_quote(path).unwrap_or(Cow::Borrowed("''"))
 }
 
 /// Why it is ready, and what to do next.
@@ -62,7 +73,7 @@ pub fn ready(
     if object.spec.options.pre_dump {
         let message = format!(
             "the memory is saved on node {node} in {path} ({size}). \
-             Take the next checkpoint with options.parentRef.name {name}. To fetch it: {fetch}"
+             Take the next checkpoint with options.parentRef.name {name}.\n{fetch}"
         );
         return (Reason::PreDumped, message);
     }
@@ -73,8 +84,9 @@ pub fn ready(
         None => "the container goes on".to_owned(),
     };
     let message = format!(
-        "the image is complete on node {node} in {path} ({size}); {stood}. To fetch it: {fetch}\n\
-         To restore it there: {runtime} restore --image-path {path} --bundle BUNDLE {name}",
+        "the image is complete on node {node} in {path} ({size}); {stood}.\n{fetch}\n\
+         To restore it there: {runtime} restore --image-path {word} --bundle BUNDLE {name}",
+        word = quoted(&path),
         runtime = saved
             .runtime
             .as_ref()

@@ -17,6 +17,9 @@ use super::{
     Limits, Passed, receive, type_name,
 };
 
+/// How long CRIU may take to give way once a container has stood still for too long.
+const AFTER_PAUSE: Duration = Duration::from_millis(250);
+
 /// A dump under way.
 pub(super) struct Talk<'a> {
     pub(super) process: &'a Process,
@@ -120,10 +123,11 @@ impl Talk<'_> {
     }
 
     fn stop(&mut self, stop: Stop) {
-        let grace = if self.state.serving {
-            Duration::ZERO
-        } else {
-            self.limits.grace
+        let grace = match stop {
+            _ if self.state.serving => Duration::ZERO,
+            // The container stands still meanwhile, for longer than it may already.
+            Stop::PauseTooLong => self.limits.grace.min(AFTER_PAUSE),
+            _ => self.limits.grace,
         };
         self.state.stop = Some(stop);
         self.state.kill_at = Some(Instant::now() + grace);

@@ -12,6 +12,8 @@ RIG_PACKAGES=(
     procps psmisc jq strace curl           # for the tests, and for people who look around
     etcd-server containernetworking-plugins openssl   # a cluster's store, its pods' network and its certificates
 )
+# Where a node's programs are looked for: those of this workspace first, then the rig's tools.
+RIG_NODE_PATH=/run/rig/bin:/opt/rig:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 RIG_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export RIG_CACHE=${STILLFRAME_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stillframe}

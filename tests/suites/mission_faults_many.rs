@@ -149,9 +149,7 @@ fn an_operator_that_is_restarted_goes_on_where_it_was() {
     assigned.wait("condition=ImageRemoved");
     must_be_gone(stage.node, "assigned");
     assert!(assigned.exists());
-    stage
-        .mission
-        .start_operator(&rig::cluster::Options::default());
+    stage.mission.start_operator();
     assigned.wait("delete");
     waiting.delete();
     must_be_gone(stage.node, "waits");
@@ -191,15 +189,7 @@ fn malformed(stage: &Stage, name: &str, spec: &Value) -> Checkpoint<'static> {
         stage.cluster.try_apply(&object).succeeded()
     });
     let checkpoint = stage.mission.existing("default", name);
-    let assigned = json!({"status": {"nodeName": NODE}}).to_string();
-    stage.cluster.kubectl(&[
-        "patch",
-        &checkpoint.to_string(),
-        "--subresource=status",
-        "--type=merge",
-        "--patch",
-        &assigned,
-    ]);
+    checkpoint.patch_status_as(&stage.as_operator(), &json!({"nodeName": NODE}));
     checkpoint
 }
 

@@ -1,6 +1,6 @@
 # Thin: every recipe is one line; what is longer is in tests/rig.
 .DEFAULT_GOAL := help
-.PHONY: help build generate demo cluster test test-inner bench shell lint fmt deny clean cache-clean
+.PHONY: help build generate chart demo cluster test test-inner bench shell lint fmt deny clean cache-clean
 
 help:        ## this list
 	@grep -hE '^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/: +## /\t/' | expand -t 14
@@ -27,7 +27,11 @@ cluster:     ## a Kubernetes cluster with our programs in it, until Ctrl-C (ARGS
 	@tests/rig/cluster $(ARGS)
 
 generate:    ## write what is generated and committed: the custom resource definitions and docs/reasons.md
-	cargo run --quiet --package stillframe-crds -- crds/yaml docs/reasons.md
+	cargo run --quiet --package stillframe-crds -- docs/reasons.md crds/yaml charts/stillframe/files/crds
+
+chart:       ## check the chart, and write deploy/ from it (needs helm)
+	helm lint --strict charts/stillframe
+	@charts/render deploy
 
 lint:        ## clippy, and the shell scripts with shellcheck if it is installed
 	cargo clippy --workspace --all-targets -- -D warnings

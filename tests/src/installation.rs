@@ -104,7 +104,7 @@ impl<'cluster> Installation<'cluster> {
         helm.output()
     }
 
-    /// Waits until the operator and the agents are what the release says, and every node's agent has said that it is ready.
+    /// Waits until the operator and the agents are what the release says, and every agent has said that it is ready.
     pub fn wait_until_ready(&self) {
         for (namespace, object) in [
             (SYSTEM, format!("deployment/{OPERATOR}")),
@@ -120,7 +120,11 @@ impl<'cluster> Installation<'cluster> {
                 self.situation(namespace)
             );
         }
-        for node in self.cluster.node_names() {
+        let output = "--output=jsonpath={.items[*].spec.nodeName}";
+        let nodes = self
+            .cluster
+            .kubectl(&["get", "pods", "--namespace", AGENTS, output]);
+        for node in nodes.split_whitespace() {
             let object = format!("checkpointnode/{node}");
             self.cluster.wait(&object, "create");
             self.cluster.wait(&object, "condition=Ready");
@@ -153,7 +157,7 @@ impl<'cluster> Installation<'cluster> {
     /// The agent of a node.
     #[must_use]
     pub fn agent(&self, node: &str) -> Instance<'cluster> {
-        Instance::find(self.cluster, node, AGENTS, "agent")
+        Instance::find(self.cluster, node, AGENTS, "node-agent")
     }
 
     /// A kubeconfig in the first node with a token such as the operator has.

@@ -141,6 +141,11 @@ impl<'cluster> Mission<'cluster> {
         self.agent(node, |agent| agent.kill(signal));
     }
 
+    /// Sends the operator a signal, and no more.
+    pub fn signal_operator(&self, signal: Signal) {
+        lock(&self.operator).kill(signal);
+    }
+
     /// What the agent of a node has printed so far, and those before it.
     #[must_use]
     pub fn agent_log(&self, node: &str) -> String {

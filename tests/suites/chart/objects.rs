@@ -105,10 +105,12 @@ fn the_api_server_takes_every_object_for_every_switch() {
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn the_api_server_takes_the_plain_manifests() {
-    let manifests = read(&repository("deploy/install.yaml"));
-    taken("deploy/install.yaml", &manifests);
-    for foreign in ["helm.sh", "managed-by: Helm"] {
-        assert!(!manifests.contains(foreign), "{foreign}");
+    for name in ["deploy/crds.yaml", "deploy/install.yaml"] {
+        let manifests = read(&repository(name));
+        taken(name, &manifests);
+        for foreign in ["helm.sh", "managed-by"] {
+            assert!(!manifests.contains(foreign), "{foreign} is in {name}");
+        }
     }
     let node = cluster().node(0);
     super::bring(node, &repository("deploy"), "deploy");

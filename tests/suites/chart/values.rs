@@ -72,7 +72,7 @@ fn the_plain_manifests_are_what_the_chart_makes() {
     node.shell("mkdir -p /run/rig/deploy").ok();
     node.run(&["bash", "/run/rig/charts/render", "/run/rig/deploy"])
         .ok();
-    for name in ["install.yaml", "kustomization.yaml"] {
+    for name in ["crds.yaml", "install.yaml", "kustomization.yaml"] {
         let made = read(&node.path(format!("deploy/{name}")));
         let committed = read(&repository("deploy").join(name));
         assert!(

@@ -65,3 +65,18 @@ spec:
   policyName: {{ index . 1 }}
   validationActions: [Deny]
 {{- end }}
+
+{{/*
+The variables of a container: the chart's own, and further ones, each in place of the chart's of the same name, since a list with
+the same name twice is refused. Use: (list "the chart's, as YAML" .Values.operator.extraEnv)
+*/}}
+{{- define "stillframe.env" -}}
+{{- $further := index . 1 }}
+{{- $names := list }}
+{{- range $further }}{{ $names = append $names .name }}{{ end }}
+{{- $all := list }}
+{{- range fromYamlArray (index . 0) }}
+{{- if not (has .name $names) }}{{ $all = append $all . }}{{ end }}
+{{- end }}
+{{- toYaml (concat $all $further) }}
+{{- end }}

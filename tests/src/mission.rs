@@ -1,6 +1,7 @@
 //! A cluster with the project installed in it, and checkpoints that tests ask it for, as any user would: by `kubectl`.
 
 mod checkpoint;
+mod restore;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};

@@ -32,6 +32,18 @@ app.kubernetes.io/name: stillframe
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
+{{/* Labels of the pods of a component: nothing that changes with the chart alone, since that would replace them. */}}
+{{- define "stillframe.pod.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "stillframe.selector" . }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: stillframe
+{{- with $root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{/* An image's whole name. Use: (list . .Values.operator.image) */}}
 {{- define "stillframe.image" -}}
 {{- $root := index . 0 }}

@@ -20,6 +20,7 @@ use super::{
     args::{Arguments, Log, LogFormat},
     disk::{FreeBytes, Space},
     dump::Criu,
+    engine,
     failed::chain,
     health::{self, Ready},
     lease,
@@ -84,7 +85,8 @@ fn log(log: &Log) -> Result<(), String> {
 async fn until_told(arguments: Arguments) -> Result<(), Error> {
     let client = stillframe_client::infer().await?;
     let images = ImageRoot::open(&arguments.image_root).map_err(Error::Images)?;
-    let engine = Engine::of_this_host();
+    let engine = engine::engine(arguments.criu, &arguments.dump_cgroup)?;
+    let cgroup = engine.launch.cgroup.clone();
     let metrics = Metrics::default();
     let ready = Ready::default();
     listen(&arguments, &metrics, &ready).await?;
@@ -129,6 +131,9 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
     teller.abort();
     ends.send_replace(true);
     let _ = tokio::time::timeout(GIVE_BACK_WITHIN, lease).await;
+    if let Some(cgroup) = cgroup {
+        cgroup.remove();
+    }
     info!("has ended");
     Ok(())
 }

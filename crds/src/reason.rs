@@ -143,6 +143,8 @@ reasons! {
             => "the message says why; every level of spec.options.imagePath but the last has to be there as a directory";
         InsufficientSpace: "The node's disk cannot hold the image and the reserve that keeps the kubelet from evicting pods."
             => "free space on the node (delete checkpoints that are not needed: kubectl get cckpt -A), or send the memory elsewhere with spec.options.pageServer";
+        NamespaceLimit: "The images of the namespace would take more of the node's disk than one namespace may. The container was not touched."
+            => "delete checkpoints of this namespace that are not needed (kubectl get cckpt), or ask the administrator for more: the agents' flag --namespace-limit";
         DiskFull: "The node's disk was full during the dump, which was rolled back. The container goes on."
             => "free space on the node (delete checkpoints that are not needed: kubectl get cckpt -A), then create another ContainerCheckpoint";
         PageServerNotAllowed: "The agent's administrator has not allowed that page server."

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 use clap::{Args, Parser, ValueEnum};
 
 use super::{
-    disk::Reserve,
+    disk::{NamespaceLimit, Reserve},
     engine::{CriuOf, DumpCgroup},
     page_server::Allowance,
 };
@@ -40,6 +40,14 @@ pub struct Arguments {
     /// More than what makes the kubelet evict pods.
     #[arg(long, env = "STILLFRAME_RESERVE", default_value_t = Reserve::default())]
     pub reserve: Reserve,
+    /// The most that the images of one namespace may take on this node, such as 10Gi; off: no limit.
+    #[arg(
+        long,
+        env = "STILLFRAME_NAMESPACE_LIMIT",
+        value_name = "SIZE",
+        default_value_t
+    )]
+    pub namespace_limit: NamespaceLimit,
     /// Whose CRIU is started.
     #[arg(long, env = "STILLFRAME_CRIU", value_enum, default_value_t)]
     pub criu: CriuOf,
@@ -174,6 +182,7 @@ mod tests {
         assert_eq!(arguments.metrics_address, Address(None));
         assert!(arguments.health_address.0.unwrap().ip().is_loopback());
         assert!(arguments.page_servers.allowed.is_empty());
+        assert_eq!(arguments.namespace_limit, NamespaceLimit(None));
         assert_eq!(arguments.criu, CriuOf::Bundled);
         assert_eq!(arguments.dump_cgroup, DumpCgroup(None));
     }
@@ -190,6 +199,7 @@ mod tests {
         for wrong in [
             ["--concurrency", "0"],
             ["--reserve", "much"],
+            ["--namespace-limit", "10%"],
             ["--grace-period", "soon"],
             ["--health-address", "here"],
             ["--allow-page-server", "somewhere"],

@@ -18,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 use super::{
     Config, Error,
     args::{Arguments, Log, LogFormat},
-    disk::{FreeBytes, Space},
+    disk::{FreeBytes, Promises, Space},
     dump::Criu,
     engine,
     failed::chain,
@@ -112,6 +112,8 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
         roots,
         images: images.clone(),
         reserve: arguments.reserve,
+        limit: arguments.namespace_limit,
+        promises: Promises::default(),
         page_servers: Allowances {
             allowed: arguments.page_servers.allowed,
             keys: arguments.page_servers.keys,

@@ -6,8 +6,11 @@ pub const FINALIZER: &str = "stillframe.dev/image";
 /// Field manager, event source and leader of the operator.
 pub const OPERATOR: &str = "stillframe-operator";
 
-/// Field manager and event source of the node agent.
+/// Field manager of the node agent.
 pub const NODE_AGENT: &str = "stillframe-node-agent";
+
+/// Event source of the node agent. The source's instance is the node.
+pub const NODE_AGENT_EVENTS: &str = "stillframe.dev/node-agent";
 
 /// What the image directories of one namespace may not be called: the agent keeps its own files
 /// beside an image under these endings.

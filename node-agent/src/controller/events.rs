@@ -32,7 +32,7 @@ impl Events {
     #[must_use]
     pub fn new(client: Client, node: &str) -> Self {
         let reporter = Reporter {
-            controller: names::NODE_AGENT.to_owned(),
+            controller: names::NODE_AGENT_EVENTS.to_owned(),
             instance: Some(node.to_owned()),
         };
         Self {

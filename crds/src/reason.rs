@@ -240,6 +240,7 @@ reasons! {
         LazyPagesServed: "Lazy pages can be fetched.";
         NotServing: "Lazy pages are not served yet, or no longer.";
         PartsMissing: "Something that a restore needs is missing.";
+        TTLIgnored: "The object outlives ttlSecondsAfterFinished: whoever keeps it as it is in Git would create it anew, and it would be dumped again.";
     }
 }
 

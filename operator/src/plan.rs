@@ -122,7 +122,7 @@ pub fn plan(checkpoint: &ContainerCheckpoint, around: &Around, now: Timestamp) -
     let exists = !matches!(around, Around::Node { exists: false });
     match lifecycle::stage(checkpoint) {
         Stage::Done => Plan::nothing(),
-        Stage::Unheld => Plan::only(Act::AddFinalizer),
+        Stage::Unheld => lifecycle::hold(checkpoint),
         Stage::Removing { .. } if exists => Plan::nothing(),
         Stage::Removing { .. } | Stage::Released => Plan::only(Act::DropFinalizer),
         Stage::Expiring { at } if at <= now => Plan::only(Act::Delete),

@@ -76,7 +76,10 @@ pub async fn apply(
             let patch = Patch::Merge(finalizer_patch(checkpoint, *act == Act::AddFinalizer));
             settle(api.patch(name, &manager, &patch).await, Error::Finalizer)
         }
-        Act::Wait(status) | Act::Assign(status) | Act::Fail(_, status) => {
+        Act::Wait(status)
+        | Act::Assign(status)
+        | Act::Observe(status)
+        | Act::Fail(_, status) => {
             let Some(patch) = status_patch(checkpoint, status).map_err(Error::Serialize)? else {
                 return Ok(Applied::Nothing);
             };

@@ -104,6 +104,23 @@ pub(super) fn hold(checkpoint: &ContainerCheckpoint) -> Plan {
     }
 }
 
+/// Two fields of a spec may change after the end. That this has been seen is told, or kstatus calls
+/// the object in progress for ever; nothing else of a final status is written.
+pub(super) fn observe(checkpoint: &ContainerCheckpoint) -> Act {
+    let generation = checkpoint.metadata.generation;
+    let Some(mut status) = checkpoint.status.clone() else {
+        return Act::Nothing;
+    };
+    let unseen = generation.filter(|now| *now != status.observed_generation);
+    match unseen.filter(|_| checkpoint.is_finished() && !checkpoint.is_deleted()) {
+        Some(generation) => {
+            status.observed_generation = generation;
+            Act::Observe(Box::new(status))
+        }
+        None => Act::Nothing,
+    }
+}
+
 /// When a request that is not assigned has to fail.
 pub(super) fn deadline(checkpoint: &ContainerCheckpoint, now: Timestamp) -> Timestamp {
     let created = checkpoint.metadata.creation_timestamp.as_ref();

@@ -110,7 +110,7 @@ reasons! {
         AgentNotReady: "The agent on the pod's node could not checkpoint in time."
             => "kubectl describe checkpointnode NODE says why";
         AgentNotResponding: "The agent had the request and did not report its end in time. It rolls back by itself: the container goes on."
-            => "kubectl -n stillframe-system logs of the agent on that node tells why; then create another ContainerCheckpoint";
+            => "kubectl -n stillframe-agents logs of the agent on that node tells why; then create another ContainerCheckpoint";
         AgentRestarted: "The agent was restarted while it dumped. The dump was rolled back and the container goes on."
             => "create another ContainerCheckpoint";
         AgentStopping: "The agent was told to end while it dumped. The dump was rolled back and the container goes on."

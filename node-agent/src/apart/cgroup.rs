@@ -285,7 +285,9 @@ mod tests {
     #[test]
     fn a_new_cpuset_is_told_the_processors_of_the_one_above() {
         let (scratch, hierarchies) = scene();
-        in_each(&hierarchies, "a/b");
+        for path in ["a", "a/b"] {
+            in_each(&hierarchies, path);
+        }
         fs::write(scratch.path().join("cpuset/a/cpuset.cpus"), "1\n").unwrap();
         let cgroup = Cgroup::new(hierarchies, "a/b".parse().unwrap()).unwrap();
         cgroup.open().unwrap();

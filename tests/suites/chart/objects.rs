@@ -26,6 +26,10 @@ fn cluster() -> &'static Cluster {
             });
             cluster.apply(&namespace.to_string());
         }
+        // The server refuses a pod whose service account is not there, in a dry run too.
+        let account = ["templates/operator/serviceaccount.yaml"];
+        let chart = Chart::in_node(cluster.node(0));
+        cluster.apply(&chart.render(&json!({}), &account));
     });
     cluster
 }

@@ -112,7 +112,7 @@ fn the_api_server_takes_the_plain_manifests() {
     for name in ["deploy/crds.yaml", "deploy/install.yaml"] {
         let manifests = read(&repository(name));
         taken(name, &manifests);
-        for foreign in ["helm.sh", "managed-by"] {
+        for foreign in ["helm.sh/", "managed-by: Helm"] {
             assert!(!manifests.contains(foreign), "{foreign} is in {name}");
         }
     }

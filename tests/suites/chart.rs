@@ -3,6 +3,7 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     reason = "what goes wrong in a test ends it, with an explanation"
 )]
 

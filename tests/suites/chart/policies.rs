@@ -27,6 +27,17 @@ const TEMPLATES: [&str; 9] = [
     "templates/policies/*.yaml",
 ];
 
+/// `kubectl` reads what it patches, which the programs do not, and which they have no right to.
+const READING: &str = r#"
+{"apiVersion": "v1", "kind": "List", "items": [
+  {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "suite"},
+   "rules": [{"apiGroups": ["stillframe.dev"], "resources": ["*"], "verbs": ["get"]}]},
+  {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "suite"},
+   "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "suite"},
+   "subjects": [{"kind": "ServiceAccount", "name": "stillframe-operator", "namespace": "stillframe-system"},
+                {"kind": "ServiceAccount", "name": "stillframe-node-agent", "namespace": "stillframe-agents"}]}
+]}"#;
+
 /// Page servers that the administrator allows in this suite.
 const ALLOWED: [&str; 6] = [
     "10.0.0.7",
@@ -58,6 +69,7 @@ fn cluster() -> &'static Cluster {
         let system = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}});
         cluster.apply(&system.to_string());
         cluster.apply(&chart.render(&values, &TEMPLATES));
+        cluster.apply(READING);
         for one in ["containercheckpoints", "checkpointnodes"] {
             cluster.wait(
                 &format!("crd/{one}.stillframe.dev"),

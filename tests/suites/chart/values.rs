@@ -96,23 +96,39 @@ fn the_chart_has_the_version_of_the_programs() {
 fn every_value_has_a_line_that_says_what_it_is() {
     let values = read(&repository("charts/stillframe/values.yaml"));
     let lines: Vec<&str> = values.lines().collect();
-    let is_comment = |line: &str| line.trim_start().starts_with('#');
-    let depth = |line: &str| line.len() - line.trim_start().len();
-    for (at, line) in lines.iter().enumerate() {
-        if line.trim().is_empty() || is_comment(line) {
-            continue;
-        }
-        // Its own, or that of the lines right above it, or that of what it is part of.
-        let said = lines[..at]
-            .iter()
-            .rev()
-            .take_while(|above| !above.trim().is_empty())
-            .any(|above| is_comment(above) && depth(above) <= depth(line));
-        let holds_others = lines
-            .get(at + 1)
-            .is_some_and(|next| depth(next) > depth(line));
-        assert!(said || holds_others, "nothing says what this is: {line}");
+    let is_value = |line: &str| !line.trim().is_empty() && !is_comment(line);
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| is_value(line)) {
+        let next = lines.get(at + 1);
+        let holds_others = next.is_some_and(|next| depth(next) > depth(line));
+        assert!(
+            holds_others || is_explained(&lines, at),
+            "nothing says what this is: {line}"
+        );
     }
+}
+
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with('#')
+}
+
+fn depth(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
+/// Whether there is a comment above this line and those of its kind right above it, or above what it is part of.
+fn is_explained(lines: &[&str], at: usize) -> bool {
+    for (above, line) in lines[..at].iter().enumerate().rev() {
+        if line.trim().is_empty() || depth(line) > depth(lines[at]) {
+            return false;
+        }
+        if depth(line) < depth(lines[at]) {
+            return is_explained(lines, above);
+        }
+        if is_comment(line) {
+            return true;
+        }
+    }
+    false
 }
 
 #[test]

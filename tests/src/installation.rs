@@ -160,21 +160,10 @@ impl<'cluster> Installation<'cluster> {
         Instance::find(self.cluster, node, AGENTS, "node-agent")
     }
 
-    /// A kubeconfig in the first node with a token such as the operator has.
+    /// A token such as the operator has.
     #[must_use]
-    pub fn as_operator(&self) -> String {
-        let token = self.cluster.token_in(SYSTEM, OPERATOR, None);
-        let node = self.cluster.node(0);
-        node.put("pki/as-operator.conf", self.cluster.kubeconfig(&token))
-    }
-
-    /// A kubeconfig in the first node with a token such as the agent of this node has.
-    #[must_use]
-    pub fn as_agent(&self, node: &str) -> String {
-        let token = self.cluster.token_in(AGENTS, AGENT, Some(node));
-        let file = format!("pki/as-agent-{node}.conf");
-        let kubeconfig = self.cluster.kubeconfig(&token);
-        self.cluster.node(0).put(&file, kubeconfig)
+    pub fn operator_token(&self) -> String {
+        self.cluster.token_in(SYSTEM, OPERATOR, None)
     }
 }
 

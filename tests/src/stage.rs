@@ -72,10 +72,10 @@ impl Stage {
         self.mission.start_operator();
     }
 
-    /// A kubeconfig with the operator's rights.
+    /// A token such as the operator has.
     #[must_use]
-    pub fn as_operator(&self) -> String {
-        self.mission.installation().as_operator()
+    pub fn operator_token(&self) -> String {
+        self.mission.installation().operator_token()
     }
 
     /// Waits until the agent, or one before it, has said this.

@@ -56,7 +56,7 @@ fn a_status_that_somebody_else_makes_final_during_a_dump_stays_and_the_image_goe
                 condition("Reconciling", "False"), condition("Stalled", "True"),
             ],
         });
-        checkpoint.patch_status_as(&stage.as_operator(), &status);
+        checkpoint.patch_status_with(&stage.operator_token(), &status);
         stage.wait_until_called_off(&checkpoint);
         gate.release();
         witness.must_be_unharmed(&name);

@@ -379,12 +379,12 @@ fn a_parent_is_found_by_the_name_of_its_object() {
         condition["reason"] = json!("Checkpointed");
     }
     status["failure"] = Value::Null;
-    let operator = turn.mission.installation().as_operator();
+    let operator = turn.mission.installation().operator_token();
     turn.mission.signal_operator(Signal::SIGSTOP);
     let options = json!({"trackMemory": true, "imagePath": "by-name/parent"});
     let spec = json!({"source": {"podName": pod.name()}, "options": options});
     let parent = turn.mission.checkpoint("by-name-parent", &spec);
-    parent.patch_status_as(&operator, &status);
+    parent.patch_status_with(&operator, &status);
     turn.mission.signal_operator(Signal::SIGCONT);
     let object = parent.object();
     let uid = object["metadata"]["uid"].as_str().unwrap_or_default();

@@ -126,30 +126,14 @@ impl Checkpoint<'_> {
         ready.message
     }
 
-    /// Changes its status by a merge patch with the rights of this kubeconfig, which is one in the first node.
-    ///
-    /// An administrator has none: see the policies of the chart.
-    pub fn patch_status_as(&self, kubeconfig: &str, status: &Value) {
-        self.try_patch_status_as(kubeconfig, status).ok();
-    }
-
-    /// As [`Checkpoint::patch_status_as`], whatever comes of it.
-    #[must_use]
-    pub fn try_patch_status_as(&self, kubeconfig: &str, status: &Value) -> Output {
+    /// Changes its status by a merge patch with this bearer token: an administrator may not, see the policies of the chart.
+    pub fn patch_status_with(&self, token: &str, status: &Value) {
         let patch = serde_json::json!({"status": status}).to_string();
-        let object = self.to_string();
-        let args = [
-            "patch",
-            "--namespace",
-            &self.namespace,
-            &object,
-            "--subresource=status",
-            "--type=merge",
-            "--patch",
-            &patch,
-        ];
-        let kubectl = self.cluster.kubectl_command(&args);
-        kubectl.env("KUBECONFIG", kubeconfig).output()
+        let path = format!(
+            "/apis/stillframe.dev/v1alpha1/namespaces/{}/containercheckpoints/{}/status",
+            self.namespace, self.name
+        );
+        self.cluster.try_patch_with(token, &path, &patch).ok();
     }
 
     /// What `kubectl describe` shows.

@@ -104,6 +104,17 @@ impl<'node> Gate<'node> {
         Values::default().set("agent.criu", "host")
     }
 
+    /// Whether it has happened.
+    #[must_use]
+    pub fn has_acted(&self) -> bool {
+        self.file("acted").exists()
+    }
+
+    /// Has nothing happen in the next dump any more.
+    pub fn withdraw(&self) {
+        self.node.run(&["rm", "-f", "/run/rig/gates/set"]).ok();
+    }
+
     /// Waits until it has happened.
     pub fn wait_until_acted(&self) {
         let until = Instant::now() + PATIENCE;

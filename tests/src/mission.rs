@@ -131,6 +131,11 @@ impl<'cluster> Mission<'cluster> {
         for node in self.cluster.node_names() {
             self.cluster.resume_kubelet(node);
         }
+        self.settle();
+    }
+
+    /// Waits until the programs are what the release says now, which somebody has changed.
+    pub fn settle(&self) {
         self.installation.wait_until_ready();
         // Others may run now; they are looked for when they are asked for.
         lock(&self.agents).clear();
@@ -145,6 +150,12 @@ impl<'cluster> Mission<'cluster> {
     /// Sends the operator a signal, and no more.
     pub fn signal_operator(&self, signal: Signal) {
         lock(&self.operator).kill(signal);
+    }
+
+    /// The agent of a node, as a pid of its node.
+    #[must_use]
+    pub fn agent_pid(&self, node: &str) -> i32 {
+        self.agent(node, |agent| agent.pid())
     }
 
     /// What the agent of a node has printed so far, and those before it.

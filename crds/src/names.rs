@@ -92,9 +92,24 @@ pub fn default_image_path(name: &str, uid: &str) -> String {
 mod tests {
     use super::*;
 
+    type Pairs = &'static [(&'static str, &'static str)];
+
+    fn marked(labels: Pairs, annotations: Pairs) -> ObjectMeta {
+        let map = |pairs: Pairs| {
+            let owned = pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            Some(owned.collect())
+        };
+        ObjectMeta {
+            labels: map(labels),
+            annotations: map(annotations),
+            ..ObjectMeta::default()
+        }
+    }
+
     #[test]
     fn what_is_kept_as_it_is_in_git_is_known_by_its_marks() {
-        type Pairs = &'static [(&'static str, &'static str)];
         let rows: [(Pairs, Pairs, Option<&str>, bool); 10] = [
             (&[], &[], None, false),
             (&[(MANAGED_BY, HELM)], &[], None, false),
@@ -143,17 +158,7 @@ mod tests {
             ),
         ];
         for (labels, annotations, mark, outlives) in rows {
-            let map = |pairs: Pairs| {
-                let owned = pairs
-                    .iter()
-                    .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-                Some(owned.collect())
-            };
-            let metadata = ObjectMeta {
-                labels: map(labels),
-                annotations: map(annotations),
-                ..ObjectMeta::default()
-            };
+            let metadata = marked(labels, annotations);
             assert_eq!(tracking_mark(&metadata), mark, "{labels:?} {annotations:?}");
             let found = outlives_its_ttl(&metadata).is_some();
             assert_eq!(found, outlives, "{labels:?} {annotations:?}");

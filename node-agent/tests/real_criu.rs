@@ -37,8 +37,21 @@ struct Target(Child);
 
 impl Target {
     fn start() -> Self {
+        Self::start_by(&[])
+    }
+
+    /// Among the mounts of another process, which are its own as they are CRIU's.
+    fn start_among(mounts: &OtherMounts) -> Self {
+        let mounts = format!("--mount=/proc/{}/ns/mnt", mounts.0.id());
+        Self::start_by(&["nsenter", &mounts])
+    }
+
+    fn start_by(starter: &[&str]) -> Self {
         let mut command = Command::new("setsid");
-        command.args(["unshare", "--net", "sleep", "1000"]);
+        command.args(starter);
+        // Opened where it is then: what is open has to be among its own mounts.
+        let sleep = "exec unshare --net sleep 1000 </dev/null >/dev/null 2>&1";
+        command.args(["sh", "-c", sleep]);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -460,7 +473,7 @@ fn a_criu_that_only_the_host_sees_dumps_into_a_directory_that_only_we_see() {
     assert!(launch.metadata().is_some());
     let can = |launch: &Launch| Abilities::of(launch, None, soon());
     assert_eq!(can(&launch), can(&Launch::default()));
-    let target = Target::start();
+    let target = Target::start_among(&host);
     let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap();
     let mut seen = Vec::new();
     let mut look = |criu| {

@@ -232,7 +232,11 @@ mod tests {
         let steps = vec![
             one_page(LIST, &[one.clone(), ready("kept")], "next"),
             letting_go(&one),
-            one_page(&format!("{LIST}&continue=next"), &[two.clone()], ""),
+            one_page(
+                &format!("{LIST}&continue=next"),
+                std::slice::from_ref(&two),
+                "",
+            ),
             letting_go(&two),
         ];
         let (done, text) = told(Options::default(), steps).await;

@@ -1,12 +1,15 @@
 # Thin: every recipe is one line; what is longer is in tests/rig.
 .DEFAULT_GOAL := help
-.PHONY: help build generate demo cluster test test-inner bench shell lint fmt deny clean cache-clean
+.PHONY: help build image generate demo cluster test test-inner bench shell lint fmt deny clean cache-clean
 
 help:        ## this list
 	@grep -hE '^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/: +## /\t/' | expand -t 14
 
 build:       ## build every program
 	@tests/rig/build
+
+image:       ## both container images, as OCI archives in target/images (docs/images.md; needs root)
+	@images/build $(ARGS)
 
 demo:        ## checkpoint a real container and bring it back (first time: 15 to 20 minutes; needs root)
 	@tests/rig/demo

@@ -44,7 +44,19 @@ die() {
     exit 1
 }
 
+# of_debian PROGRAM ARGUMENT…: runs a program of the Debian in the folder IMAGES_ROOT on files of this machine. What packs the images is
+# that, since two versions of tar write two headers for one file.
+of_debian() {
+    local libraries=("${IMAGES_ROOT:?}"/usr/lib/*-linux-gnu) program=$1
+    local loader=("${libraries[0]}"/ld-linux-*.so.?)
+    shift
+    "${loader[0]}" --library-path "${libraries[0]}" "$IMAGES_ROOT/usr/bin/$program" "$@"
+}
+
 # archive FOLDER: the folder as a tar on stdout, the same for the same content whoever packs it and whenever.
 archive() {
-    tar --format=ustar --sort=name --mtime="@$IMAGES_MTIME" --owner=0 --group=0 --numeric-owner --hard-dereference -C "$1" -cf - .
+    of_debian tar --format=ustar --sort=name --mtime="@$IMAGES_MTIME" --owner=0 --group=0 --numeric-owner --hard-dereference -C "$1" -cf - .
 }
+
+# compress: a layer from stdin as it travels, on stdout.
+compress() { of_debian gzip -n -9; }

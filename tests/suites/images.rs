@@ -67,10 +67,7 @@ fn an_archive_is_an_oci_layout_whose_digests_and_sizes_hold() {
         );
         assert_eq!(
             annotated,
-            format!(
-                "docker.io/stillframe/{name}:{}",
-                env!("CARGO_PKG_VERSION")
-            )
+            format!("docker.io/stillframe/{name}:{}", env!("CARGO_PKG_VERSION"))
         );
         let layers = list(&image.manifest, "/layers");
         let unpacked = list(&image.config, "/rootfs/diff_ids");
@@ -314,12 +311,8 @@ fn the_bill_of_materials_lists_packages_and_crates_and_names_nothing_that_it_doe
         for wanted in ["criu", "nftables", "stillframe-archiver", "glibc"] {
             assert_eq!(names.contains(wanted), name == AGENT, "{wanted}");
         }
-        let beside = image
-            .archive
-            .with_file_name(format!("{name}.spdx.json"));
-        let inside = image
-            .root
-            .join(format!("usr/share/sbom/{name}.spdx.json"));
+        let beside = image.archive.with_file_name(format!("{name}.spdx.json"));
+        let inside = image.root.join(format!("usr/share/sbom/{name}.spdx.json"));
         assert_eq!(digest(&beside), digest(&inside));
     }
 }
@@ -376,7 +369,7 @@ fn the_agents_image_checkpoints_a_container_from_a_mount_namespace_of_its_own() 
         mount --rbind /dev dev
         mount --rbind /run/runc run/runc
         mount --rbind --make-rslave /run/rig run/rig
-        pivot_root . run/host
+        busybox pivot_root . run/host
         export PATH=/usr/local/bin:/usr/sbin:/usr/bin
         /run/busybox umount -l /run/host
         "$@"

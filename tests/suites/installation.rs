@@ -72,7 +72,7 @@ fn there_and_back<'a>(mission: &Mission<'a>, name: &str, pod: &Pod<'_>) -> Check
     checkpoint
 }
 
-/// Fails unless the CRIU that the agent of a node starts is the node's own, or is not.
+/// Fails unless the CRIU that the agent of the first node starts is the node's own, or is not.
 fn must_use_the_nodes_criu(mission: &Mission<'_>, pod: &Pod<'_>, name: &str, does: bool) {
     let node = mission.cluster().node_called(&pod.node_name());
     // It stands before the node's CRIU alone.
@@ -138,7 +138,7 @@ fn an_installation_is_upgraded_rolled_back_removed_and_made_again_around_the_use
 
     release.helm(&["rollback", RELEASE, "1", "--wait"], None);
     mission.settle();
-    must_use_the_nodes_criu(&mission, &b, "after-rollback", true);
+    must_use_the_nodes_criu(&mission, &a, "after-rollback", true);
     there_and_back(&mission, "rolled-back", &b).delete();
 
     let tested = release.helm(&["test", RELEASE, "--logs"], None);

@@ -13,7 +13,13 @@ use std::{
 };
 
 /// The programs that CRIU (`criu/net.c`, `criu/netfilter.c`, `criu/kerndat.c`) and tar start this way.
-const PROGRAMS: [&str; 5] = ["iptables", "ip6tables", "iptables-save", "ip6tables-save", "gzip"];
+const PROGRAMS: [&str; 5] = [
+    "iptables",
+    "ip6tables",
+    "iptables-save",
+    "ip6tables-save",
+    "gzip",
+];
 
 /// The exit code of a command that was not understood or could not be started, as shells have it.
 const NOT_STARTED: u8 = 126;
@@ -77,8 +83,14 @@ mod tests {
         let lock = "iptables  -t filter -I INPUT --protocol tcp -m mark ! --mark 0xC114 --source 10.90.0.2 --sport 80 -j DROP";
         let words = asked(&["-c", lock]).unwrap();
         assert_eq!(words[..3], ["iptables", "-t", "filter"]);
-        assert_eq!(words.len(), 16);
-        assert!(asked(&["-c", "ip6tables -w -D OUTPUT --source fd00::1 --sport 80 -j DROP"]).is_ok());
+        assert_eq!(words.len(), 18);
+        assert!(
+            asked(&[
+                "-c",
+                "ip6tables -w -D OUTPUT --source fd00::1 --sport 80 -j DROP"
+            ])
+            .is_ok()
+        );
     }
 
     #[test]
@@ -86,10 +98,30 @@ mod tests {
         for line in ["", " ", "id", "/usr/sbin/iptables -L", "sh", "-i"] {
             assert_eq!(asked(&["-c", line]), Err(Error::UnknownProgram), "{line}");
         }
-        for line in ["gzip; id", "gzip $(id)", "gzip\nid", "gzip >x", "gzip `id`", "gzip 'a'", "gzip *", "gzip | id", "gzip &"] {
-            assert!(matches!(asked(&["-c", line]), Err(Error::NotAWord(_))), "{line}");
+        for line in [
+            "gzip; id",
+            "gzip $(id)",
+            "gzip\nid",
+            "gzip >x",
+            "gzip `id`",
+            "gzip 'a'",
+            "gzip *",
+            "gzip | id",
+            "gzip &",
+        ] {
+            assert!(
+                matches!(asked(&["-c", line]), Err(Error::NotAWord(_))),
+                "{line}"
+            );
         }
-        for arguments in [&[][..], &["-i"], &["-c"], &["script"], &["-c", "gzip", "more"], &["-ic", "gzip"]] {
+        for arguments in [
+            &[][..],
+            &["-i"],
+            &["-c"],
+            &["script"],
+            &["-c", "gzip", "more"],
+            &["-ic", "gzip"],
+        ] {
             assert_eq!(asked(arguments), Err(Error::NotACommand), "{arguments:?}");
         }
     }

@@ -9,28 +9,28 @@ use std::sync::OnceLock;
 use rig::node::built;
 use serde_json::Value;
 
-pub const OPERATOR: &str = "stillframe-operator";
-pub const AGENT: &str = "stillframe-node-agent";
-pub const IMAGES: [&str; 2] = [OPERATOR, AGENT];
+pub(crate) const OPERATOR: &str = "stillframe-operator";
+pub(crate) const AGENT: &str = "stillframe-node-agent";
+pub(crate) const IMAGES: [&str; 2] = [OPERATOR, AGENT];
 
 /// An archive and everything in it.
 #[derive(Debug)]
-pub struct Image {
-    pub name: &'static str,
-    pub archive: PathBuf,
+pub(crate) struct Image {
+    pub(crate) name: &'static str,
+    pub(crate) archive: PathBuf,
     /// Where it is unpacked: `oci/` as it is, the layers as plain tar files, `root/` as a container would see it.
-    pub folder: PathBuf,
-    pub root: PathBuf,
-    pub layers: Vec<PathBuf>,
-    pub layout: Value,
-    pub index: Value,
-    pub manifest: Value,
-    pub config: Value,
+    pub(crate) folder: PathBuf,
+    pub(crate) root: PathBuf,
+    pub(crate) layers: Vec<PathBuf>,
+    pub(crate) layout: Value,
+    pub(crate) index: Value,
+    pub(crate) manifest: Value,
+    pub(crate) config: Value,
 }
 
 impl Image {
     /// The image of that name, made and unpacked once for all tests of this process.
-    pub fn unpacked(name: &str) -> &'static Self {
+    pub(crate) fn unpacked(name: &str) -> &'static Self {
         static ALL: OnceLock<Vec<Image>> = OnceLock::new();
         let all = ALL.get_or_init(|| {
             let archives = build(None);
@@ -53,7 +53,13 @@ impl Image {
         for folder in [&oci, &root] {
             fs::create_dir_all(folder).expect("a folder");
         }
-        done(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&oci));
+        done(
+            Command::new("tar")
+                .arg("-xf")
+                .arg(&archive)
+                .arg("-C")
+                .arg(&oci),
+        );
         let index = json(&oci.join("index.json"));
         let mut image = Self {
             name,
@@ -72,7 +78,10 @@ impl Image {
         for (number, layer) in layers.unwrap_or_default().iter().enumerate() {
             let plain = image.folder.join(format!("layer-{number}.tar"));
             fs::copy(image.blob(layer), &plain).expect("a layer");
-            if layer["mediaType"].as_str().is_some_and(|kind| kind.ends_with("+gzip")) {
+            if layer["mediaType"]
+                .as_str()
+                .is_some_and(|kind| kind.ends_with("+gzip"))
+            {
                 let packed = plain.with_extension("tar.gz");
                 fs::rename(&plain, &packed).expect("a layer");
                 done(Command::new("gzip").arg("-d").arg(&packed));
@@ -90,7 +99,7 @@ impl Image {
     }
 
     /// The blob that a descriptor names.
-    pub fn blob(&self, descriptor: &Value) -> PathBuf {
+    pub(crate) fn blob(&self, descriptor: &Value) -> PathBuf {
         let digest = descriptor["digest"].as_str().unwrap_or_default();
         let digest = digest.strip_prefix("sha256:").expect("a sha256 digest");
         self.folder.join("oci/blobs/sha256").join(digest)
@@ -98,7 +107,7 @@ impl Image {
 }
 
 /// Runs `images/build --debug` and returns the folder of the archives: that of this build, or one in another target folder.
-pub fn build(target: Option<&Path>) -> PathBuf {
+pub(crate) fn build(target: Option<&Path>) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/build");
     let target = target.map_or_else(
         || {
@@ -137,7 +146,7 @@ fn json(path: &Path) -> Value {
 }
 
 /// The sha256 of a file, in hexadecimal.
-pub fn digest(path: &Path) -> String {
+pub(crate) fn digest(path: &Path) -> String {
     let out = Command::new("sha256sum")
         .arg(path)
         .output()
@@ -151,7 +160,7 @@ pub fn digest(path: &Path) -> String {
 }
 
 /// Everything in a folder, links as links.
-pub fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -134,13 +134,21 @@ impl<'cluster> Installation<'cluster> {
     /// What there is to be known of a namespace's pods, for messages.
     fn situation(&self, namespace: &str) -> String {
         let tell = |args: &[&str]| {
-            let output = self.cluster.try_kubectl(&[args, &["-n", namespace]].concat());
+            let output = self
+                .cluster
+                .try_kubectl(&[args, &["-n", namespace]].concat());
             output.stdout + &output.stderr
         };
         tell(&["get", "all", "--output=wide"])
             + &tell(&["describe", "pods"])
             + &tell(&["get", "events"])
-            + &tell(&["logs", "--all-containers", "--tail=30", "--selector", "app.kubernetes.io/name"])
+            + &tell(&[
+                "logs",
+                "--all-containers",
+                "--tail=30",
+                "--selector",
+                "app.kubernetes.io/name",
+            ])
     }
 
     /// The operator, of which the release has one.

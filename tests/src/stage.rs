@@ -38,9 +38,7 @@ impl Stage {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let cluster = Cluster::shared();
         let node = cluster.node(0);
-        let mission = MISSION.get_or_init(|| {
-            Mission::start_with(cluster, &Gate::values(node))
-        });
+        let mission = MISSION.get_or_init(|| Mission::start_with(cluster, &Gate::values(node)));
         Self {
             mission,
             cluster,

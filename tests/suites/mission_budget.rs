@@ -5,11 +5,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rig::{Cluster, Values};
 use rig::cluster::{AuditEntry, Manifest, SYSTEM};
 use rig::installation::AGENTS;
 use rig::mission::Mission;
 use rig::node::PATIENCE;
+use rig::{Cluster, Values};
 use serde_json::json;
 
 /// Both binaries together may write so often for one checkpoint, events included.

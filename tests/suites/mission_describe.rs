@@ -517,9 +517,7 @@ fn what_cannot_be_brought_about_here_is_told_from_a_status_of_the_agent() {
     cluster.kubectl(&[&all_of_them[..], &["--timeout=50s"]].concat());
     let token = mission.installation().operator_token();
     for (name, (_, object)) in all(cluster, "built") {
-        let reason = built
-            .iter()
-            .find(|reason| name == name_of(reason.as_str()));
+        let reason = built.iter().find(|reason| name == name_of(reason.as_str()));
         let status = failed(&object, *reason.expect("one of ours"));
         let status = replacing(&object["status"], status);
         let checkpoint = mission.existing("built", &name);

@@ -100,7 +100,9 @@ fn a_disk_that_cannot_hold_an_image_or_is_full_half_way_harms_nobody() {
     let mount = format!("mkdir -p {small}; mount -t tmpfs -o size=64m,mode=700 small {small}");
     stage.node.shell(&mount).ok();
     let careless = stage.values().set("agent.reserve", "0");
-    stage.mission.upgrade(&careless.set("agent.imageRoot", small));
+    stage
+        .mission
+        .upgrade(&careless.set("agent.imageRoot", small));
     let gate = stage.gate("pre-dump", "hold");
     let checkpoint = stage.mission.checkpoint_of("full", "large");
     let _ = gate.held();

@@ -109,7 +109,10 @@ fn a_finished_dump_is_reported_and_never_repeated_though_nobody_can_be_told() {
 fn requests_end_and_objects_go_when_the_agent_or_the_node_is_not_there() {
     let cluster = Cluster::start();
     let on_some = json!({"rig.example.org/agent": "yes"});
-    let mission = Mission::start_with(&cluster, &Values::default().set("agent.nodeSelector", on_some));
+    let mission = Mission::start_with(
+        &cluster,
+        &Values::default().set("agent.nodeSelector", on_some),
+    );
     let witness = Witness::start(&cluster, &Manifest::new("alone"));
     let ask = |name: &str, seconds: u32| {
         let spec = json!({"source": {"podName": "alone"}, "timeoutSeconds": seconds});

@@ -57,7 +57,9 @@ fn tell_how_to_use(cluster: &Cluster) {
         "cluster: logs are in {}",
         cluster.node(0).path("logs").display()
     );
-    eprintln!("cluster: `helm upgrade stillframe charts/stillframe -n stillframe-system --set …` changes the installation");
+    eprintln!(
+        "cluster: `helm upgrade stillframe charts/stillframe -n stillframe-system --set …` changes the installation"
+    );
     eprintln!(
         "cluster: pods can use the images {} and {}",
         rig::cluster::BUSYBOX,

@@ -51,7 +51,9 @@ fn built_image(program: &str) -> PathBuf {
     let archive = target.map(|target| target.join(format!("images/debug/{program}.tar")));
     archive
         .filter(|archive| archive.is_file())
-        .unwrap_or_else(|| panic!("there is no image of {program}: `images/build --debug` makes it"))
+        .unwrap_or_else(|| {
+            panic!("there is no image of {program}: `images/build --debug` makes it")
+        })
 }
 
 pub(super) fn lock(slot: &Mutex<Option<Daemon>>) -> MutexGuard<'_, Option<Daemon>> {
@@ -199,7 +201,10 @@ impl Worker {
             // A second name where that goes, since it is large.
             if fs::hard_link(&archive, &there).is_err() {
                 fs::copy(&archive, &there).unwrap_or_else(|error| {
-                    panic!("failed to copy {} into the node: {error}", archive.display())
+                    panic!(
+                        "failed to copy {} into the node: {error}",
+                        archive.display()
+                    )
                 });
             }
             let import = format!(

@@ -143,7 +143,10 @@ impl<'cluster> Instance<'cluster> {
     /// What it has printed so far, and those before it in this node.
     #[must_use]
     pub fn log(&self) -> String {
-        let pattern = format!("/var/log/pods/{}_*/{}/*.log", self.namespace, self.container);
+        let pattern = format!(
+            "/var/log/pods/{}_*/{}/*.log",
+            self.namespace, self.container
+        );
         // Of the same file system: a log is kept by a second name of its file.
         let kept = format!("/var/log/rig/{}-{}", self.namespace, self.container);
         let node = self.cluster.node_called(&self.node);
@@ -158,7 +161,8 @@ fn exit_status(line: &str, container: &str) -> Option<i32> {
     let event: Value = serde_json::from_str(event).ok()?;
     let of_it = event["container_id"] == container && event["id"] == container;
     // Zero is left out.
-    of_it.then(|| event["exit_status"].as_i64().unwrap_or(0))?
+    of_it
+        .then(|| event["exit_status"].as_i64().unwrap_or(0))?
         .try_into()
         .ok()
 }

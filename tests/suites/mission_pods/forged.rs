@@ -97,7 +97,11 @@ fn a_container_that_the_object_does_not_own_is_not_touched() {
             &truth,
             "sandbox-namespace",
         ),
-        (["attacker", "sandbox", "victim"], &sandbox, "container-type"),
+        (
+            ["attacker", "sandbox", "victim"],
+            &sandbox,
+            "container-type",
+        ),
         (["default", "other-pod", "bait"], &truth, "sandbox-name"),
     ];
     for (names, assignment, says) in cases {

@@ -1,12 +1,15 @@
 # Thin: every recipe is one line; what is longer is in tests/rig.
 .DEFAULT_GOAL := help
-.PHONY: help build generate demo cluster test test-inner bench shell lint fmt deny clean cache-clean
+.PHONY: help build image generate chart demo cluster test test-inner bench shell lint fmt deny clean cache-clean
 
 help:        ## this list
 	@grep -hE '^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/: +## /\t/' | expand -t 14
 
 build:       ## build every program
 	@tests/rig/build
+
+image:       ## both container images, as OCI archives in target/images (docs/images.md; needs root)
+	@images/build $(ARGS)
 
 demo:        ## checkpoint a real container and bring it back (first time: 15 to 20 minutes; needs root)
 	@tests/rig/demo
@@ -27,7 +30,11 @@ cluster:     ## a Kubernetes cluster with our programs in it, until Ctrl-C (ARGS
 	@tests/rig/cluster $(ARGS)
 
 generate:    ## write what is generated and committed: the custom resource definitions, docs/reasons.md and docs/reference.md
-	cargo run --quiet --package stillframe-crds -- docs crds/yaml
+	cargo run --quiet --package stillframe-crds -- docs crds/yaml charts/stillframe/files/crds
+
+chart:       ## check the chart, and write deploy/ from it (needs helm)
+	helm lint --strict charts/stillframe
+	@charts/render deploy
 
 lint:        ## clippy, and the shell scripts with shellcheck if it is installed
 	cargo clippy --workspace --all-targets -- -D warnings

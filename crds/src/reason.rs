@@ -110,7 +110,7 @@ reasons! {
         AgentNotReady: "The agent on the pod's node could not checkpoint in time."
             => "kubectl describe checkpointnode NODE says why";
         AgentNotResponding: "The agent had the request and did not report its end in time. It rolls back by itself: the container goes on."
-            => "kubectl -n stillframe-system logs of the agent on that node tells why; then create another ContainerCheckpoint";
+            => "kubectl -n stillframe-agents logs of the agent on that node tells why; then create another ContainerCheckpoint";
         AgentRestarted: "The agent was restarted while it dumped. The dump was rolled back and the container goes on."
             => "create another ContainerCheckpoint";
         AgentStopping: "The agent was told to end while it dumped. The dump was rolled back and the container goes on."
@@ -143,6 +143,8 @@ reasons! {
             => "the message says why; every level of spec.options.imagePath but the last has to be there as a directory";
         InsufficientSpace: "The node's disk cannot hold the image and the reserve that keeps the kubelet from evicting pods."
             => "free space on the node (delete checkpoints that are not needed: kubectl get cckpt -A), or send the memory elsewhere with spec.options.pageServer";
+        NamespaceLimit: "The images of the namespace would take more of the node's disk than one namespace may. The container was not touched."
+            => "delete checkpoints of this namespace that are not needed (kubectl get cckpt), or ask the administrator for more: the agents' flag --namespace-limit";
         DiskFull: "The node's disk was full during the dump, which was rolled back. The container goes on."
             => "free space on the node (delete checkpoints that are not needed: kubectl get cckpt -A), then create another ContainerCheckpoint";
         PageServerNotAllowed: "The agent's administrator has not allowed that page server."
@@ -238,6 +240,7 @@ reasons! {
         LazyPagesServed: "Lazy pages can be fetched.";
         NotServing: "Lazy pages are not served yet, or no longer.";
         PartsMissing: "Something that a restore needs is missing.";
+        TTLIgnored: "The object outlives ttlSecondsAfterFinished: whoever keeps it as it is in Git would create it anew, and it would be dumped again.";
     }
 }
 

@@ -9,14 +9,18 @@ use stillframe_crds::manifest;
 
 #[test]
 fn the_committed_definitions_are_those_of_the_types() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("yaml");
-    for (name, definition) in manifest::definitions() {
-        let made = serde_saphyr::to_string(&definition).unwrap();
-        let committed = fs::read_to_string(folder.join(name)).unwrap();
-        assert!(
-            made == committed,
-            "{name} is not what the types say: run `make generate`"
-        );
+    for folder in ["yaml", "../charts/stillframe/files/crds"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let committed = fs::read_dir(&folder).unwrap().count();
+        assert_eq!(committed, manifest::definitions().len(), "in {folder:?}");
+        for (name, definition) in manifest::definitions() {
+            let made = serde_saphyr::to_string(&definition).unwrap();
+            let committed = fs::read_to_string(folder.join(name)).unwrap();
+            assert!(
+                made == committed,
+                "{name} in {folder:?} is not what the types say: run `make generate`"
+            );
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod context;
 pub mod decide;
 pub mod disk;
 pub mod dump;
+pub mod engine;
 pub mod events;
 pub mod failed;
 pub mod failure;
@@ -60,6 +61,9 @@ pub enum Error {
     /// No way to the API server.
     #[error(transparent)]
     Client(#[from] stillframe_client::Error),
+    /// CRIU cannot be started as the arguments say.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
     /// The image root cannot be used.
     #[error("failed to open the image root")]
     Images(#[source] place::Error),
@@ -78,6 +82,7 @@ impl Error {
         match self {
             Self::Runtime(_) => "RuntimeNotStarted",
             Self::Client(error) => error.reason(),
+            Self::Engine(error) => error.reason(),
             Self::Images(error) => error.reason().as_str(),
             Self::Health(error) => error.reason(),
             Self::Signals(_) => "SignalsUnusable",

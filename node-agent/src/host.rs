@@ -7,7 +7,7 @@ use serde::Serialize;
 mod gather;
 mod warnings;
 
-pub(crate) use gather::gather;
+pub(crate) use gather::{gather, programs};
 pub(crate) use warnings::{Warning, warnings};
 
 /// Everything that is found out.

@@ -3,9 +3,10 @@
 //!
 //! `{cli, controller} → checkpoint → {runtime, criu, images}`: an arrow is a use, nothing points back,
 //! and only `controller` knows of Kubernetes. All may use
-//! `go_text`, the words in which runc reports errors, and `pidfd`. What `preflight` and the
+//! `go_text`, the words in which runc reports errors, `pidfd`, and `apart`, how children are started. What `preflight` and the
 //! controller tell of a node, `host` finds out.
 
+pub mod apart;
 pub mod checkpoint;
 pub mod cli;
 pub mod controller;

@@ -10,15 +10,18 @@ use std::{
     os::fd::AsRawFd as _,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use node_agent::{
+    apart::{Cgroup, Mounts},
     criu::{
         Answer, Cancel, Error, Event, Finished, Handler, Launch, Limits, Stop, Swrk, Why,
         abilities::Abilities,
@@ -26,6 +29,7 @@ use node_agent::{
         messages::{CgMode, CriuFeatures, CriuOpts, CriuReq, NetworkLockMethod, ReqType},
     },
     images::{DumpStats, Folder, Kind, NetworkLock, Pages, digest, flush, measure, verify},
+    runtime::cgroup,
 };
 
 /// A process with a network namespace of its own; ended when dropped.
@@ -33,8 +37,21 @@ struct Target(Child);
 
 impl Target {
     fn start() -> Self {
+        Self::start_by(&[])
+    }
+
+    /// Among the mounts of another process, which are its own as they are CRIU's.
+    fn start_among(mounts: &OtherMounts) -> Self {
+        let mounts = format!("--mount=/proc/{}/ns/mnt", mounts.0.id());
+        Self::start_by(&["nsenter", &mounts])
+    }
+
+    fn start_by(starter: &[&str]) -> Self {
         let mut command = Command::new("setsid");
-        command.args(["unshare", "--net", "sleep", "1000"]);
+        command.args(starter);
+        // Opened where it is then: what is open has to be among its own mounts.
+        let sleep = "exec unshare --net sleep 1000 </dev/null >/dev/null 2>&1";
+        command.args(["sh", "-c", sleep]);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -135,8 +152,19 @@ fn dump(
     cancel: &Cancel,
     act: &mut dyn FnMut(u32) -> Answer,
 ) -> Result<Finished, Error> {
+    dump_by(&Launch::default(), target, images, event, cancel, act)
+}
+
+fn dump_by(
+    launch: &Launch,
+    target: &Target,
+    images: &Path,
+    event: Option<Event>,
+    cancel: &Cancel,
+    act: &mut dyn FnMut(u32) -> Answer,
+) -> Result<Finished, Error> {
     let folder = Folder::open(images).unwrap();
-    let swrk = Swrk::start(&Launch::default())?;
+    let swrk = Swrk::start(launch)?;
     let criu = swrk.pid().unwrap();
     let mut handler = At {
         event,
@@ -376,4 +404,136 @@ fn abilities_are_asked_of_the_real_criu() {
     println!("{abilities:?}");
     assert!(abilities.nftables_lock);
     assert!(cache.path().join("criu-abilities.json").exists());
+}
+
+/// A process among mounts of its own, where alone CRIU is in its search path. It stands for the
+/// first process of a host, and the test for an agent in a container.
+struct OtherMounts(Child);
+
+/// A folder that only that process sees.
+const THERE: &str = "/mnt/host/bin";
+
+impl OtherMounts {
+    fn start() -> Self {
+        let script = format!(
+            "mount -t tmpfs none /mnt && mkdir -p {THERE} && cp \"$(command -v criu)\" {THERE}/criu && \
+             PATH={THERE}:$PATH exec sleep 1000"
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation=private", "sh", "-c", &script]);
+        let there = Self(command.stdin(Stdio::null()).spawn().unwrap());
+        let name = format!("/proc/{}/comm", there.0.id());
+        while fs::read_to_string(&name).unwrap().trim() != "sleep" {
+            thread::sleep(Duration::from_millis(5));
+        }
+        there
+    }
+}
+
+impl Drop for OtherMounts {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A tmpfs of ours that no other process sees.
+struct Ours(tempfile::TempDir);
+
+impl Ours {
+    fn mount() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let no_data: Option<&str> = None;
+        let (kind, flags) = (Some("tmpfs"), MsFlags::empty());
+        mount(kind, dir.path(), kind, flags, no_data).unwrap();
+        Self(dir)
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        let _ = umount2(self.0.path(), MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+#[ignore = "needs root, CRIU 4.2 or newer, nft, and mount and pid namespaces of its own"]
+fn a_criu_that_only_the_host_sees_dumps_into_a_directory_that_only_we_see() {
+    let host = OtherMounts::start();
+    let images = Ours::mount();
+    let mounts = Mounts::of(host.0.id().cast_signed()).unwrap();
+    assert!(!mounts.are_ours());
+    let launch = Launch {
+        mounts: Some(Arc::new(mounts)),
+        ..Launch::default()
+    };
+    let program = launch.resolve().unwrap();
+    assert_eq!(program, Path::new(THERE).join("criu"));
+    assert!(!program.exists(), "it is not among our mounts");
+    assert!(launch.metadata().is_some());
+    let can = |launch: &Launch| Abilities::of(launch, None, soon());
+    assert_eq!(can(&launch), can(&Launch::default()));
+    let target = Target::start_among(&host);
+    let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap();
+    let mut seen = Vec::new();
+    let mut look = |criu| {
+        seen.push((
+            namespace(criu),
+            fs::read_link(format!("/proc/{criu}/exe")).unwrap(),
+        ));
+        Answer::Go
+    };
+    let (event, cancel) = (Some(Event::PostDump), Cancel::new().unwrap());
+    dump_by(&launch, &target, images.0.path(), event, &cancel, &mut look).unwrap();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].0, namespace(host.0.id()));
+    assert!(seen[0].1.ends_with("criu"), "{:?}", seen[0].1);
+    verify(
+        &Folder::open(images.0.path()).unwrap(),
+        Kind::Dump,
+        Pages::Here,
+    )
+    .unwrap();
+    target.assert_untouched();
+}
+
+#[test]
+#[ignore = "needs root, CRIU 4.2 or newer, nft, and mount and pid namespaces of its own"]
+fn a_criu_with_a_cgroup_of_its_own_dumps_there_in_every_hierarchy() {
+    const PATH: &str = "stillframe-test/dumps";
+    let hierarchies = cgroup::hierarchies().unwrap();
+    assert!(!hierarchies.is_empty());
+    let group = Cgroup::new(hierarchies.clone(), PATH.parse().unwrap()).unwrap();
+    group.check().unwrap();
+    let ours = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let launch = Launch {
+        cgroup: Some(Arc::new(group.clone())),
+        ..Launch::default()
+    };
+    let target = Target::start();
+    let images = tempfile::tempdir().unwrap();
+    let mut look = |criu: u32| {
+        for hierarchy in &hierarchies {
+            let procs = hierarchy.dir.join(PATH).join("cgroup.procs");
+            let inside = fs::read_to_string(&procs).unwrap();
+            let inside: Vec<&str> = inside.lines().collect();
+            assert!(
+                inside.contains(&criu.to_string().as_str()),
+                "{}",
+                procs.display()
+            );
+        }
+        group.remove();
+        assert!(hierarchies[0].dir.join(PATH).exists(), "somebody is in it");
+        Answer::Go
+    };
+    let (event, cancel) = (Some(Event::PostDump), Cancel::new().unwrap());
+    dump_by(&launch, &target, images.path(), event, &cancel, &mut look).unwrap();
+    target.assert_untouched();
+    assert_eq!(fs::read_to_string("/proc/self/cgroup").unwrap(), ours);
+    group.remove();
+    for hierarchy in &hierarchies {
+        assert!(!hierarchy.dir.join(PATH).exists());
+        fs::remove_dir(hierarchy.dir.join("stillframe-test")).unwrap();
+    }
 }

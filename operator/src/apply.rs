@@ -1,6 +1,7 @@
 //! Turns a decision into its one request, which counts only if the object is still the one that
 //! was judged.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
@@ -73,10 +74,13 @@ pub async fn apply(
     match act {
         Act::Nothing => Ok(Applied::Nothing),
         Act::AddFinalizer | Act::DropFinalizer => {
-            let patch = Patch::Merge(finalizer_patch(checkpoint, *act == Act::AddFinalizer));
+            let patch = Patch::Merge(finalizer_patch(
+                &checkpoint.metadata,
+                *act == Act::AddFinalizer,
+            ));
             settle(api.patch(name, &manager, &patch).await, Error::Finalizer)
         }
-        Act::Wait(status) | Act::Assign(status) | Act::Fail(_, status) => {
+        Act::Wait(status) | Act::Assign(status) | Act::Observe(status) | Act::Fail(_, status) => {
             let Some(patch) = status_patch(checkpoint, status).map_err(Error::Serialize)? else {
                 return Ok(Applied::Nothing);
             };
@@ -115,19 +119,16 @@ fn only(checkpoint: &ContainerCheckpoint) -> DeleteParams {
     })
 }
 
-fn finalizer_patch(checkpoint: &ContainerCheckpoint, ours: bool) -> Value {
-    let all = checkpoint
-        .metadata
-        .finalizers
-        .as_deref()
-        .unwrap_or_default();
+/// With our finalizer or without, and only as the object is now; those of others stay.
+pub(crate) fn finalizer_patch(metadata: &ObjectMeta, ours: bool) -> Value {
+    let all = metadata.finalizers.as_deref().unwrap_or_default();
     let others = all.iter().map(String::as_str);
     let mut finalizers: Vec<&str> = others.filter(|one| *one != names::FINALIZER).collect();
     if ours {
         finalizers.push(names::FINALIZER);
     }
     json!({"metadata": {
-        "resourceVersion": checkpoint.metadata.resource_version,
+        "resourceVersion": metadata.resource_version,
         "finalizers": finalizers,
     }})
 }

@@ -2,12 +2,35 @@
 
 use std::{net::SocketAddr, str::FromStr};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{check, release};
 
 /// Gives every `ContainerCheckpoint` to the agent of its pod's node, bounds it, and cleans up
 /// after it. The API server is found as kubectl finds it: in the cluster, or by KUBECONFIG.
 #[derive(Debug, Clone, Parser, PartialEq, Eq)]
 #[command(name = "stillframe-operator", version)]
+pub struct CommandLine {
+    /// What every verb heeds.
+    #[command(flatten)]
+    pub args: Args,
+    /// What is to be done; without, the operator works until it is told to end.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// What can be done beside the operator's own work.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Verb {
+    /// Let deleted objects go that wait for an operator, after Stillframe was removed. Their images
+    /// stay on the nodes.
+    ReleaseFinalizers(release::Options),
+    /// Wait until the installation works, print what is there, and exit with 1 where it does not.
+    Check(check::Options),
+}
+
+/// The arguments of the operator.
+#[derive(Debug, Clone, clap::Args, PartialEq, Eq)]
 pub struct Args {
     /// The namespace that Stillframe runs in: the leader's Lease is kept there.
     #[arg(
@@ -90,6 +113,29 @@ impl FromStr for Listen {
 mod tests {
     use super::*;
 
+    fn parse(arguments: &[&str]) -> Args {
+        let line = ["stillframe-operator"].iter().chain(arguments);
+        let CommandLine { args, verb } = CommandLine::parse_from(line);
+        assert_eq!(verb, None);
+        args
+    }
+
+    #[test]
+    fn verbs_have_options_of_their_own() {
+        let verb = |line: &[&str]| CommandLine::try_parse_from(line).map(|read| read.verb);
+        let Some(Verb::Check(options)) = verb(&["x", "check"]).unwrap() else {
+            panic!("another verb");
+        };
+        assert_eq!((options.agents, options.timeout.as_secs()), (1, 60));
+        let Some(Verb::ReleaseFinalizers(options)) = verb(&["x", "release-finalizers"]).unwrap()
+        else {
+            panic!("another verb");
+        };
+        assert!(!options.all);
+        assert!(verb(&["x", "check", "--agents", "two"]).is_err());
+        assert!(verb(&["x", "remove"]).is_err());
+    }
+
     #[test]
     fn the_defaults_are_those_of_the_documentation() {
         let Args {
@@ -99,7 +145,7 @@ mod tests {
             leader_elect,
             log_format,
             log_filter,
-        } = Args::parse_from(["stillframe-operator"]);
+        } = parse(&[]);
         assert_eq!(namespace, "stillframe-system");
         assert_eq!(health_address, "0.0.0.0:8081".parse().unwrap());
         assert_eq!(metrics_address, "0.0.0.0:8080".parse().unwrap());
@@ -110,17 +156,16 @@ mod tests {
 
     #[test]
     fn leader_election_can_be_switched_off_and_servers_too() {
-        let line = ["x", "--leader-elect=false", "--metrics-address", "off"];
-        let args = Args::parse_from(line);
+        let args = parse(&["--leader-elect=false", "--metrics-address", "off"]);
         assert!(!args.leader_elect);
         assert_eq!(args.metrics_address, Listen::Off);
-        assert!(Args::parse_from(["x", "--leader-elect"]).leader_elect);
+        assert!(parse(&["--leader-elect"]).leader_elect);
     }
 
     #[test]
     fn an_address_without_a_port_is_refused_by_name() {
         let line = ["x", "--health-address", "localhost"];
-        let error = Args::try_parse_from(line).unwrap_err().to_string();
+        let error = CommandLine::try_parse_from(line).unwrap_err().to_string();
         assert!(error.contains("use ADDRESS:PORT, or off"), "{error}");
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod args;
+pub mod check;
 pub mod context;
 pub mod controller;
 pub mod election;
@@ -16,6 +17,7 @@ pub mod observe;
 pub mod plan;
 pub mod pod;
 pub mod reconcile;
+pub mod release;
 pub mod run;
 #[cfg(test)]
 mod scenario;

@@ -31,6 +31,8 @@ pub enum Outcome {
     assigned,
     /// It was reported that the checkpoint waits.
     waiting,
+    /// A change after the end was seen.
+    observed,
     /// The checkpoint has failed.
     failed,
     /// The object was deleted, its time to live being over.
@@ -49,6 +51,7 @@ impl From<&Act> for Outcome {
             Act::DropFinalizer => Self::finalizer_dropped,
             Act::Delete => Self::expired,
             Act::Wait(_) => Self::waiting,
+            Act::Observe(_) => Self::observed,
             Act::Assign(_) => Self::assigned,
             Act::Fail(..) => Self::failed,
         }

@@ -50,6 +50,8 @@ pub enum Act {
     Wait(Box<ContainerCheckpointStatus>),
     /// Give it to its node's agent.
     Assign(Box<ContainerCheckpointStatus>),
+    /// Report that a change of the finished object has been seen.
+    Observe(Box<ContainerCheckpointStatus>),
     /// Report that it has failed.
     Fail(Reason, Box<ContainerCheckpointStatus>),
 }
@@ -121,12 +123,15 @@ pub fn plan(checkpoint: &ContainerCheckpoint, around: &Around, now: Timestamp) -
     use lifecycle::Stage;
     let exists = !matches!(around, Around::Node { exists: false });
     match lifecycle::stage(checkpoint) {
-        Stage::Done => Plan::nothing(),
-        Stage::Unheld => Plan::only(Act::AddFinalizer),
+        Stage::Done => Plan::only(lifecycle::observe(checkpoint)),
+        Stage::Unheld => lifecycle::hold(checkpoint),
         Stage::Removing { .. } if exists => Plan::nothing(),
         Stage::Removing { .. } | Stage::Released => Plan::only(Act::DropFinalizer),
         Stage::Expiring { at } if at <= now => Plan::only(Act::Delete),
-        Stage::Expiring { at } => Plan::at(at),
+        Stage::Expiring { at } => Plan {
+            act: lifecycle::observe(checkpoint),
+            ..Plan::at(at)
+        },
         Stage::Assigned { node } => lifecycle::watch(checkpoint, node, exists, now),
         Stage::Unassigned => match around {
             Around::Source(found) => source::decide(checkpoint, found, now),

@@ -132,6 +132,7 @@ async fn tell(checkpoint: &ContainerCheckpoint, plan: &Plan, context: &Context, 
         Act::DropFinalizer => info!("dropped the finalizer"),
         Act::Delete => info!("deleted the object, whose time to live was over"),
         Act::Wait(_) => info!("the checkpoint waits"),
+        Act::Observe(_) => debug!("has seen a change after the end"),
         Act::Assign(status) => {
             let node = status.node_name.as_deref().unwrap_or_default();
             info!(node, "assigned the checkpoint");

@@ -10,8 +10,11 @@ RIG_PACKAGES=(
     criu libcriu2 crun busybox-static libseccomp2   # what is tested, and what it needs
     iproute2 iptables nftables kmod        # network namespaces, and CRIU's two lock methods
     procps psmisc jq strace curl           # for the tests, and for people who look around
+    lua5.4                                 # what Argo CD's health scripts are written in
     etcd-server containernetworking-plugins openssl   # a cluster's store, its pods' network and its certificates
 )
+# Where a node's programs are looked for: those of this workspace first, then the rig's tools.
+RIG_NODE_PATH=/run/rig/bin:/opt/rig:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 RIG_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export RIG_CACHE=${STILLFRAME_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stillframe}

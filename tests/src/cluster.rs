@@ -13,14 +13,15 @@ mod worker;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::thread;
 
 use control_plane::{AUDIT_LOG, ControlPlane};
 use forward::Forward;
-use worker::{STARTING, Worker, rig_file};
+use worker::{STARTING, Worker};
 
 pub use audit::AuditEntry;
+pub use control_plane::ADMIN;
 pub use manifest::Manifest;
 pub use pod::Pod;
 pub use programs::{Options, Running};
@@ -28,7 +29,7 @@ pub use worker::{BUSYBOX, WORKLOAD};
 
 use crate::node::Node;
 
-/// The namespace of the project's own programs.
+/// The namespace of the operator; where programs are started by hand, of the agents too.
 pub const SYSTEM: &str = "stillframe-system";
 
 /// How many nodes a cluster may have.
@@ -44,6 +45,7 @@ pub struct Cluster {
     control_plane: ControlPlane,
     workers: [OnceLock<Worker>; MOST_NODES],
     adding: Mutex<()>,
+    accounts: Once,
 }
 
 impl Cluster {
@@ -65,12 +67,12 @@ impl Cluster {
             control_plane: ControlPlane::default(),
             workers: Default::default(),
             adding: Mutex::new(()),
+            accounts: Once::new(),
         };
         let first = cluster.workers[0].get_or_init(|| first);
         thread::scope(|scope| {
             scope.spawn(|| first.import_images());
             cluster.control_plane.start(&first.node);
-            cluster.apply(&rig_file("kubernetes/accounts.yaml"));
             cluster.register(first);
         });
         cluster.wait_until_ready(first);
@@ -146,6 +148,11 @@ impl Cluster {
             self.control_plane.explain(),
             worker.explain()
         );
+        // It looks for the node's address when it starts, which is there now.
+        let name = format!("proxy-{}", worker.name);
+        let kubeconfig = control_plane::identity(self.node(0), &name, "/CN=system:kube-proxy");
+        let kubeconfig = worker.node.put("pki/proxy.conf", kubeconfig);
+        worker.start_proxy(&kubeconfig);
     }
 
     fn workers(&self) -> impl Iterator<Item = &Worker> {
@@ -178,6 +185,11 @@ impl Cluster {
     #[must_use]
     pub fn node_name(&self, index: usize) -> &str {
         &self.worker(index).name
+    }
+
+    /// The names of all nodes.
+    pub fn node_names(&self) -> impl Iterator<Item = &str> {
+        self.workers().map(|worker| worker.name.as_str())
     }
 
     /// The address of a node in the cluster's network.
@@ -229,6 +241,29 @@ impl Cluster {
     pub fn start_kubelet(&self, node: &str) {
         self.worker_called(node)
             .start_kubelet("/run/rig/pki/kubelet.conf");
+    }
+
+    /// Keeps a node's kubelet from doing anything, so that what ends there is not started again; its containers go on.
+    pub fn pause_kubelet(&self, node: &str) {
+        self.worker_called(node).hold_kubelet(true);
+    }
+
+    /// Lets the kubelet go on that was paused.
+    pub fn resume_kubelet(&self, node: &str) {
+        self.worker_called(node).hold_kubelet(false);
+    }
+
+    /// Ids and pids of the containers that run on a node and have these labels of the kubelet's, without `io.kubernetes.`.
+    ///
+    /// The API server is not asked.
+    #[must_use]
+    pub fn running(&self, node: &str, labels: &[(&str, &str)]) -> Vec<(String, i32)> {
+        self.worker_called(node).running(labels)
+    }
+
+    /// Gives a node the images of the project's programs.
+    pub fn import_programs(&self, node: &str) {
+        self.worker_called(node).import_programs();
     }
 
     /// Makes a static pod on a node; its mirror is called `NAME-NODE`.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::cluster::Options;
+use crate::installation::Values;
 use crate::node::{Invocation, Node, Output, PATIENCE};
 
 /// CRIU's notifications of a dump, in order.
@@ -19,7 +19,7 @@ pub const NOTIFICATIONS: [&str; 5] = [
 /// The moment at which the first page of memory is written.
 pub const MEMORY: &str = "memory";
 
-/// The `PATH` of a node, see `tests/rig/inside`.
+/// The `PATH` of a node, see `tests/rig/settings.sh`.
 pub const NODE_PATH: &str =
     "/run/rig/bin:/opt/rig:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -78,7 +78,7 @@ impl<'node> Gate<'node> {
         }
     }
 
-    /// Has this happen in the next dump of an agent that was started with [`Gate::options`].
+    /// Has this happen in the next dump of an agent that was installed with [`Gate::values`].
     #[must_use]
     pub fn set(node: &'node Node, at: &str, act: &str) -> Self {
         let gate = Self::new(node, at, act);
@@ -94,12 +94,25 @@ impl<'node> Gate<'node> {
         gate
     }
 
-    /// What an agent in this node has to be started with so that gates can be set for it.
+    /// What the chart has to be installed with so that gates can be set for the agent of this node.
+    ///
+    /// It starts the node's CRIU, since the gate stands in front of that one: it is the first of the node's search path.
     #[must_use]
-    pub fn options(node: &Node) -> Options {
+    pub fn values(node: &Node) -> Values {
         node.install("criu-gate");
-        program(node, "gated", WRAPPER_OF_MANY);
-        Options::default().env("PATH", &format!("/run/rig/gated:{NODE_PATH}"))
+        program(node, "bin", WRAPPER_OF_MANY);
+        Values::default().set("agent.criu", "host")
+    }
+
+    /// Whether it has happened.
+    #[must_use]
+    pub fn has_acted(&self) -> bool {
+        self.file("acted").exists()
+    }
+
+    /// Has nothing happen in the next dump any more.
+    pub fn withdraw(&self) {
+        self.node.run(&["rm", "-f", "/run/rig/gates/set"]).ok();
     }
 
     /// Waits until it has happened.

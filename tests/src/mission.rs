@@ -1,21 +1,26 @@
-//! A cluster with the project in it, and checkpoints that tests ask it for, as any user would: by `kubectl`.
+//! A cluster with the project installed in it, and checkpoints that tests ask it for, as any user would: by `kubectl`.
+
+mod checkpoint;
+mod restore;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Options, Running};
-use crate::node::{Node, Output, PATIENCE};
+pub use checkpoint::{Checkpoint, Condition, condition_of, files};
 
-/// The operator and an agent on each node, running in a cluster. Dropping it ends them.
+use crate::cluster::Cluster;
+use crate::installation::{Installation, Instance, Values};
+
+/// The project in a cluster, installed as users do it: the operator and the agents run in pods.
 #[derive(Debug)]
 pub struct Mission<'cluster> {
     cluster: &'cluster Cluster,
-    operator: Mutex<Option<Running<'cluster>>>,
-    agents: Mutex<BTreeMap<String, Running<'cluster>>>,
+    installation: Installation<'cluster>,
+    operator: Mutex<Instance<'cluster>>,
+    agents: Mutex<BTreeMap<String, Instance<'cluster>>>,
 }
 
 fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -23,7 +28,7 @@ fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Mission<'static> {
-    /// The one that this process's tests share, in [`Cluster::shared`], with the programs' defaults.
+    /// The one that this process's tests share, in [`Cluster::shared`], with the chart's defaults.
     pub fn shared() -> &'static Self {
         static MISSION: OnceLock<Mission<'static>> = OnceLock::new();
         MISSION.get_or_init(|| Self::start(Cluster::shared()))
@@ -31,33 +36,23 @@ impl Mission<'static> {
 }
 
 impl<'cluster> Mission<'cluster> {
-    /// Installs the definitions, starts the operator and an agent on the first node, and waits until that says it is ready.
+    /// Installs the chart, and waits until the operator and an agent on each node say that they are ready.
     #[must_use]
     pub fn start(cluster: &'cluster Cluster) -> Self {
-        Self::start_with(cluster, &Options::default(), &Options::default())
+        Self::start_with(cluster, &Values::default())
     }
 
-    /// As [`Mission::start`], with these options.
+    /// As [`Mission::start`], with these values.
     #[must_use]
-    pub fn start_with(cluster: &'cluster Cluster, operator: &Options, agent: &Options) -> Self {
-        let mission = Self::without_agent(cluster, operator);
-        let node = cluster.node_name(0);
-        mission.start_agent(node, agent);
-        mission.wait_for_agent(node);
-        mission
-    }
-
-    /// Installs the definitions and starts the operator alone.
-    #[must_use]
-    pub fn without_agent(cluster: &'cluster Cluster, operator: &Options) -> Self {
-        cluster.install_crds();
-        let mission = Self {
+    pub fn start_with(cluster: &'cluster Cluster, values: &Values) -> Self {
+        let installation = Installation::install(cluster, values);
+        let operator = Mutex::new(installation.operator());
+        Self {
             cluster,
-            operator: Mutex::default(),
+            installation,
+            operator,
             agents: Mutex::default(),
-        };
-        mission.start_operator(operator);
-        mission
+        }
     }
 
     /// The cluster.
@@ -66,69 +61,113 @@ impl<'cluster> Mission<'cluster> {
         self.cluster
     }
 
-    /// Starts the operator.
-    pub fn start_operator(&self, options: &Options) {
-        let mut slot = lock(&self.operator);
-        assert!(slot.is_none(), "the operator runs already");
-        *slot = Some(self.cluster.start_operator(options));
+    /// The release.
+    #[must_use]
+    pub fn installation(&self) -> &Installation<'cluster> {
+        &self.installation
     }
 
-    /// Sends the operator this signal, waits until it has ended, and returns its exit status.
-    pub fn end_operator(&self, signal: Signal) -> i32 {
-        let operator = lock(&self.operator).take();
-        end(operator.expect("the operator runs"), signal)
-    }
-
-    /// Starts the agent of a node.
-    pub fn start_agent(&self, node: &str, options: &Options) {
+    /// The agent of a node, whose container is looked for when it is first asked for.
+    fn agent<T>(&self, node: &str, ask: impl FnOnce(&mut Instance<'cluster>) -> T) -> T {
         let mut agents = lock(&self.agents);
-        assert!(!agents.contains_key(node), "the agent of {node} runs");
-        let agent = self.cluster.start_agent(node, options);
-        agents.insert(node.to_owned(), agent);
+        let agent = agents
+            .entry(node.to_owned())
+            .or_insert_with(|| self.installation.agent(node));
+        ask(agent)
     }
 
-    /// Waits until the agent of a node has said that it is ready.
-    pub fn wait_for_agent(&self, node: &str) {
-        let object = format!("checkpointnode/{node}");
-        self.cluster.wait(&object, "create");
-        self.cluster.wait(&object, "condition=Ready");
+    /// From now on nobody starts what ends on this node again, until [`Mission::start_agent`] or [`Mission::start_operator`].
+    ///
+    /// Pods can neither be made nor deleted there meanwhile.
+    pub fn keep_down(&self, node: &str) {
+        self.agent(node, |_| self.cluster.pause_kubelet(node));
     }
 
-    /// Sends the agent of a node this signal, waits until it has ended, and returns its exit status.
-    pub fn end_agent(&self, node: &str, signal: Signal) -> i32 {
-        let agent = lock(&self.agents).remove(node);
-        end(agent.expect("the agent runs"), signal)
-    }
-
-    /// Waits until the agent of a node has ended by itself or another's hand, and returns its exit status.
-    pub fn agent_ended(&self, node: &str) -> i32 {
-        let agent = lock(&self.agents).remove(node);
-        ended(agent.expect("the agent runs"))
+    /// Sends the operator this signal, waits until it has ended, and returns its exit status. Nobody starts it again.
+    pub fn end_operator(&self, signal: Signal) -> i32 {
+        let operator = lock(&self.operator);
+        self.keep_down(operator.node());
+        operator.kill(signal);
+        operator.ended()
     }
 
     /// Waits until the operator has ended by itself, and returns its exit status.
     pub fn operator_ended(&self) -> i32 {
-        ended(lock(&self.operator).take().expect("the operator runs"))
+        lock(&self.operator).ended()
+    }
+
+    /// Lets the operator that has ended be started again, and waits for that.
+    pub fn start_operator(&self) {
+        let mut operator = lock(&self.operator);
+        self.cluster.resume_kubelet(operator.node());
+        operator.wait_for_next();
+    }
+
+    /// Sends the agent of a node this signal, waits until it has ended, and returns its exit status. Nobody starts it again.
+    pub fn end_agent(&self, node: &str, signal: Signal) -> i32 {
+        self.keep_down(node);
+        self.agent(node, |agent| {
+            agent.kill(signal);
+            agent.ended()
+        })
+    }
+
+    /// Waits until the agent of a node has ended by itself or another's hand, and returns its exit status.
+    pub fn agent_ended(&self, node: &str) -> i32 {
+        self.agent(node, |agent| agent.ended())
+    }
+
+    /// Lets the agent of a node that has ended be started again, and waits for that.
+    pub fn start_agent(&self, node: &str) {
+        self.agent(node, |agent| {
+            self.cluster.resume_kubelet(node);
+            agent.wait_for_next();
+        });
+    }
+
+    /// Changes the release, and waits until the programs are what it says now. An agent that has ended is started so.
+    pub fn upgrade(&self, values: &Values) {
+        self.installation.upgrade(values);
+        for node in self.cluster.node_names() {
+            self.cluster.resume_kubelet(node);
+        }
+        self.settle();
+    }
+
+    /// Waits until the programs are what the release says now, which somebody has changed.
+    pub fn settle(&self) {
+        self.installation.wait_until_ready();
+        // Others may run now; they are looked for when they are asked for.
+        lock(&self.agents).clear();
+        *lock(&self.operator) = self.installation.operator();
     }
 
     /// Sends the agent of a node a signal, and no more.
     pub fn signal_agent(&self, node: &str, signal: Signal) {
-        let agents = lock(&self.agents);
-        agents.get(node).expect("the agent runs").kill(signal);
+        self.agent(node, |agent| agent.kill(signal));
+    }
+
+    /// Sends the operator a signal, and no more.
+    pub fn signal_operator(&self, signal: Signal) {
+        lock(&self.operator).kill(signal);
+    }
+
+    /// The agent of a node, as a pid of its node.
+    #[must_use]
+    pub fn agent_pid(&self, node: &str) -> i32 {
+        self.agent(node, |agent| agent.pid())
     }
 
     /// What the agent of a node has printed so far, and those before it.
     #[must_use]
     pub fn agent_log(&self, node: &str) -> String {
-        let agents = lock(&self.agents);
-        agents.get(node).map(Running::log).unwrap_or_default()
+        self.agent(node, |agent| agent.log())
     }
 
     /// What the operator has printed so far, and those before it.
     #[must_use]
     pub fn operator_log(&self) -> String {
-        let operator = lock(&self.operator);
-        operator.as_ref().map(Running::log).unwrap_or_default()
+        lock(&self.operator).log()
     }
 
     /// Asks for a checkpoint in the namespace `default`.
@@ -164,210 +203,5 @@ impl<'cluster> Mission<'cluster> {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         }
-    }
-}
-
-fn end(program: Running<'_>, signal: Signal) -> i32 {
-    program.kill(signal);
-    ended(program)
-}
-
-fn ended(mut program: Running<'_>) -> i32 {
-    let status = program.wait(PATIENCE);
-    status.unwrap_or_else(|| panic!("it did not end:\n{}", program.log()))
-}
-
-/// What a condition says; nothing at all if the object does not have it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Condition {
-    /// `True` or `False`.
-    pub status: String,
-    /// The word.
-    pub reason: String,
-    /// The sentences.
-    pub message: String,
-}
-
-/// A `ContainerCheckpoint` that was asked for, by its name. It stays when this is dropped.
-#[derive(Clone, Debug)]
-pub struct Checkpoint<'cluster> {
-    cluster: &'cluster Cluster,
-    namespace: String,
-    name: String,
-}
-
-/// Prints it as `kubectl` takes it.
-impl fmt::Display for Checkpoint<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "containercheckpoint.stillframe.dev/{}", self.name)
-    }
-}
-
-#[expect(
-    clippy::must_use_candidate,
-    reason = "to wait is what some of them are called for"
-)]
-impl Checkpoint<'_> {
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn try_kubectl(&self, verb: &str, more: &[&str]) -> Output {
-        let object = self.to_string();
-        let mut args = vec![verb, "--namespace", &self.namespace, &object];
-        args.extend(more);
-        self.cluster.try_kubectl(&args)
-    }
-
-    /// The whole object.
-    #[must_use]
-    pub fn object(&self) -> Value {
-        let text = self.try_kubectl("get", &["--output=json"]).ok().stdout;
-        serde_json::from_str(&text).expect("kubectl prints JSON")
-    }
-
-    /// Its status.
-    #[must_use]
-    pub fn status(&self) -> Value {
-        self.object()["status"].take()
-    }
-
-    /// A condition of it.
-    #[must_use]
-    pub fn condition(&self, kind: &str) -> Condition {
-        condition_of(&self.status(), kind)
-    }
-
-    /// The reason of its condition `Ready`.
-    #[must_use]
-    pub fn reason(&self) -> String {
-        self.condition("Ready").reason
-    }
-
-    /// Waits, by a watch, for a condition in the form of `kubectl wait --for`.
-    pub fn wait(&self, condition: &str) {
-        self.cluster
-            .wait_in(&self.namespace, &self.to_string(), condition);
-    }
-
-    /// Waits until it is working or waiting for this reason.
-    pub fn wait_while(&self, reason: &str) {
-        self.wait(&format!(
-            "jsonpath={{.status.conditions[?(@.type==\"Reconciling\")].reason}}={reason}"
-        ));
-    }
-
-    /// Waits with `kubectl wait --for=condition=Complete`, and returns its status then.
-    pub fn wait_complete(&self) -> Value {
-        self.wait("condition=Complete");
-        self.status()
-    }
-
-    /// Waits for its end, which has to be a good one, and returns its status.
-    pub fn wait_ready(&self) -> Value {
-        let status = self.wait_complete();
-        let ready = condition_of(&status, "Ready");
-        assert_eq!(ready.status, "True", "{self}: {ready:?}\n{status:#}");
-        for (kind, holds) in [("Reconciling", "False"), ("Stalled", "False")] {
-            assert_eq!(condition_of(&status, kind).status, holds, "{status:#}");
-        }
-        status
-    }
-
-    /// Waits for its end, which has to be a failure of this reason that all conditions agree on, and returns the message.
-    pub fn wait_failed(&self, reason: &str) -> String {
-        let status = self.wait_complete();
-        let ready = condition_of(&status, "Ready");
-        let found = (ready.status.as_str(), ready.reason.as_str());
-        assert_eq!(found, ("False", reason), "{self}: {status:#}");
-        for (kind, holds) in [
-            ("Complete", "True"),
-            ("Reconciling", "False"),
-            ("Stalled", "True"),
-        ] {
-            let condition = condition_of(&status, kind);
-            let found = (condition.status.as_str(), condition.reason.as_str());
-            assert_eq!(found, (holds, reason), "{kind} of {self}: {status:#}");
-        }
-        assert_eq!(status["failure"]["reason"], reason, "{status:#}");
-        assert!(status["completionTime"].is_string(), "{status:#}");
-        ready.message
-    }
-
-    /// What `kubectl describe` shows.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        self.try_kubectl("describe", &[]).ok().stdout
-    }
-
-    /// Deletes it, and waits until it is gone.
-    pub fn delete(&self) {
-        self.try_kubectl("delete", &["--timeout=50s"]).ok();
-    }
-
-    /// Deletes it, and does not wait.
-    pub fn begin_delete(&self) {
-        self.try_kubectl("delete", &["--wait=false"]).ok();
-    }
-
-    /// Whether the API server still has it.
-    #[must_use]
-    pub fn exists(&self) -> bool {
-        let found = self.try_kubectl("get", &["--ignore-not-found", "--output=name"]);
-        !found.ok().stdout.is_empty()
-    }
-
-    /// The node that it was given to.
-    #[must_use]
-    pub fn node(&self) -> &Node {
-        let status = self.status();
-        let name = status["nodeName"].as_str();
-        self.cluster
-            .node_called(name.unwrap_or_else(|| panic!("{self} was given to no node")))
-    }
-
-    /// Where its image is on its node.
-    #[must_use]
-    pub fn image(&self) -> String {
-        let status = self.status();
-        let path = &status["artifact"]["parts"][0]["path"];
-        let path = path
-            .as_str()
-            .unwrap_or_else(|| panic!("{self} has no image: {status:#}"));
-        path.to_owned()
-    }
-
-    /// The names of the files of its image, sorted; none if the directory is not there.
-    #[must_use]
-    pub fn image_files(&self) -> Vec<String> {
-        files(self.node(), &self.image())
-    }
-}
-
-/// The names in a directory of a node, sorted, hidden ones too; none if it is not there.
-#[must_use]
-pub fn files(node: &Node, directory: &str) -> Vec<String> {
-    let listed = node.run(&["ls", "-A1", directory]);
-    listed.stdout.lines().map(str::to_owned).collect()
-}
-
-/// A condition in a status.
-#[must_use]
-pub fn condition_of(status: &Value, kind: &str) -> Condition {
-    let conditions = status["conditions"].as_array();
-    let found = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition["type"] == kind);
-    let text = |field: &str| {
-        let text = found.and_then(|condition| condition[field].as_str());
-        text.unwrap_or_default().to_owned()
-    };
-    Condition {
-        status: text("status"),
-        reason: text("reason"),
-        message: text("message"),
     }
 }

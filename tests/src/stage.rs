@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::cluster::{Cluster, Options};
+use crate::cluster::Cluster;
 use crate::gate::Gate;
+use crate::installation::Values;
 use crate::mission::{Checkpoint, Mission};
 use crate::node::{Node, PATIENCE};
 use crate::witness::kept;
@@ -37,9 +38,7 @@ impl Stage {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let cluster = Cluster::shared();
         let node = cluster.node(0);
-        let mission = MISSION.get_or_init(|| {
-            Mission::start_with(cluster, &Options::default(), &Gate::options(node))
-        });
+        let mission = MISSION.get_or_init(|| Mission::start_with(cluster, &Gate::values(node)));
         Self {
             mission,
             cluster,
@@ -54,25 +53,27 @@ impl Stage {
         Gate::set(self.node, at, act)
     }
 
-    /// Starts the agent that was ended.
+    /// Lets the agent that was ended be started again.
     pub fn start_agent(&self) {
-        self.start_agent_with(&[]);
+        self.mission.start_agent(NODE);
     }
 
-    /// As [`Stage::start_agent`], with more arguments.
-    pub fn start_agent_with(&self, arguments: &[&str]) {
-        let options = arguments
-            .iter()
-            .fold(Gate::options(self.node), |options, argument| {
-                options.arg(*argument)
-            });
-        self.mission.start_agent(NODE, &options);
+    /// The values that the project is installed with here, to be changed for [`Mission::upgrade`].
+    #[must_use]
+    pub fn values(&self) -> Values {
+        Gate::values(self.node)
     }
 
-    /// Kills the operator and starts it again.
+    /// Kills the operator and has it started again.
     pub fn restart_operator(&self) {
         self.mission.end_operator(Signal::SIGKILL);
-        self.mission.start_operator(&Options::default());
+        self.mission.start_operator();
+    }
+
+    /// A token such as the operator has.
+    #[must_use]
+    pub fn operator_token(&self) -> String {
+        self.mission.installation().operator_token()
     }
 
     /// Waits until the agent, or one before it, has said this.

@@ -329,6 +329,30 @@ fn two_nodes_and_their_pods_reach_each_other() {
 
 #[test]
 #[ignore = "needs the node root: run make test"]
+fn the_api_server_is_reached_through_the_address_of_its_service() {
+    let cluster = Cluster::shared();
+    let waits = |name: &str| Manifest::empty(name).script("app", "exec sleep 1000000");
+    let inside = cluster.run(&waits("inside"));
+    let beside = cluster.run(&waits("beside").host_network());
+    for pod in [inside, beside] {
+        // The proxy learns of the Service some time after the node is ready.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let url = "http://10.96.0.1:443/";
+            let answer = pod.exec("app", &["wget", "-q", "-T", "2", "-O", "-", url]);
+            // Its words to somebody who does not speak TLS.
+            if answer.stderr.contains("400 Bad Request") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{answer:#?}");
+            sleep(Duration::from_millis(200));
+        }
+        pod.delete();
+    }
+}
+
+#[test]
+#[ignore = "needs the node root: run make test"]
 fn a_program_of_this_workspace_runs_and_can_be_ended() {
     let cluster = Cluster::shared();
     let arguments = Options::default()

@@ -11,21 +11,21 @@ use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rig::cluster::{Options, Pod};
+use rig::cluster::Pod;
 use rig::mission::{condition_of, files};
 use rig::node::PATIENCE;
-use rig::{Checkpoint, Cluster, Mission, Node};
+use rig::{Checkpoint, Cluster, Mission, Node, Values};
 
 /// The address of the page server in `page-server.yaml`.
 const PAGE_SERVER: &str = "10.0.0.7";
 
-/// The cluster with an agent whose administrator has allowed the page server of the example.
+/// The cluster, whose administrator has allowed the page server of the example.
 fn mission() -> &'static Mission<'static> {
     static MISSION: OnceLock<Mission<'static>> = OnceLock::new();
     MISSION.get_or_init(|| {
         let allowed = format!("{PAGE_SERVER}:27277");
-        let agent = Options::default().arg("--allow-page-server").arg(allowed);
-        Mission::start_with(Cluster::shared(), &Options::default(), &agent)
+        let values = Values::default().set("pageServers.allowed", [allowed]);
+        Mission::start_with(Cluster::shared(), &values)
     })
 }
 

@@ -5,10 +5,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rig::Cluster;
-use rig::cluster::{AuditEntry, Manifest, Options};
+use rig::cluster::{AuditEntry, Manifest, SYSTEM};
+use rig::installation::AGENTS;
 use rig::mission::Mission;
 use rig::node::PATIENCE;
+use rig::{Cluster, Values};
 use serde_json::json;
 
 /// Both binaries together may write so often for one checkpoint, events included.
@@ -17,9 +18,9 @@ const MOST_WRITES: usize = 8;
 /// How long nothing happens. What would poll does so within a minute.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// Where the agent puts images: a small file system of their own, so that its free bytes are known. Of its 1024 MiB 15% are kept free,
-/// 870 MiB are left, and told in steps of 64 MiB: as 832.
-const IMAGES: &str = "/run/rig/images";
+/// Where the agent puts images: a small file system of their own, so that its free bytes are known. Of its 1024 MiB 17% are kept free,
+/// 849 MiB are left, and told in steps of 64 MiB: as 832.
+const IMAGES: &str = "/run/rig/small-disk";
 
 /// The operator and the agent, one test at a time: another's requests would be counted too.
 fn mission() -> MutexGuard<'static, Mission<'static>> {
@@ -28,8 +29,8 @@ fn mission() -> MutexGuard<'static, Mission<'static>> {
         let cluster = Cluster::shared();
         let mount = format!("mkdir {IMAGES}; mount -t tmpfs -o size=1024m,mode=700 none {IMAGES}");
         cluster.node(0).shell(&mount).ok();
-        let agent = Options::default().arg(format!("--image-root={IMAGES}"));
-        Mutex::new(Mission::start_with(cluster, &Options::default(), &agent))
+        let values = Values::default().set("agent.imageRoot", IMAGES);
+        Mutex::new(Mission::start_with(cluster, &values))
     });
     mission.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -37,7 +38,8 @@ fn mission() -> MutexGuard<'static, Mission<'static>> {
 /// The program of ours that a request came from, if any.
 fn ours(entry: &AuditEntry) -> Option<&str> {
     let account = entry.user.strip_prefix("system:serviceaccount:")?;
-    account.strip_prefix("stillframe-system:")
+    let (namespace, name) = account.split_once(':')?;
+    [SYSTEM, AGENTS].contains(&namespace).then_some(name)
 }
 
 fn told(entry: &AuditEntry) -> String {

@@ -17,6 +17,7 @@ fn an_agent_that_is_told_to_end_finishes_its_dump_or_rolls_it_back() {
     let gate = stage.gate("post-dump", "hold");
     let finished = stage.mission.checkpoint("finishes", &spec);
     let _ = gate.held();
+    stage.mission.keep_down(NODE);
     stage.mission.signal_agent(NODE, Signal::SIGTERM);
     stage.wait_for_log("phase=Drain");
     let later = stage.mission.checkpoint("later", &spec);
@@ -26,11 +27,13 @@ fn an_agent_that_is_told_to_end_finishes_its_dump_or_rolls_it_back() {
     assert!(!finished.image_files().is_empty());
     witness.must_go_on("an agent that finishes");
 
-    stage.start_agent_with(&["--grace-period", "100ms"]);
+    let impatient = stage.values().agent_arg("--grace-period=100ms");
+    stage.mission.upgrade(&impatient);
     later.wait_ready();
     let gate = stage.gate("query-ext-files", "hold");
     let rolled_back = stage.mission.checkpoint("rolls-back", &spec);
     let _ = gate.held();
+    stage.mission.keep_down(NODE);
     stage.mission.signal_agent(NODE, Signal::SIGTERM);
     stage.wait_for_log("phase=CallOff");
     gate.release();
@@ -39,7 +42,7 @@ fn an_agent_that_is_told_to_end_finishes_its_dump_or_rolls_it_back() {
     stage.must_have_no_image("rolls-back");
     witness.must_go_on("an agent that rolls back");
 
-    stage.start_agent();
+    stage.mission.upgrade(&stage.values());
     for checkpoint in [finished, later, rolled_back] {
         checkpoint.delete();
         must_be_gone(stage.node, checkpoint.name());
@@ -84,7 +87,8 @@ fn a_disk_that_cannot_hold_an_image_or_is_full_half_way_harms_nobody() {
     let cluster = stage.cluster;
     let witness = Witness::start(cluster, &Manifest::new("large"));
     assert_eq!(stage.mission.end_agent(NODE, Signal::SIGTERM), 0);
-    stage.start_agent_with(&["--reserve", "1000Ti"]);
+    let cautious = stage.values().set("agent.reserve", "1000Ti");
+    stage.mission.upgrade(&cautious);
     let checkpoint = stage.mission.checkpoint_of("no-room", "large");
     let message = checkpoint.wait_failed("InsufficientSpace");
     assert!(message.contains("stay free"), "{message}");
@@ -95,7 +99,10 @@ fn a_disk_that_cannot_hold_an_image_or_is_full_half_way_harms_nobody() {
     let small = "/var/lib/stillframe/small";
     let mount = format!("mkdir -p {small}; mount -t tmpfs -o size=64m,mode=700 small {small}");
     stage.node.shell(&mount).ok();
-    stage.start_agent_with(&["--reserve", "0", "--image-root", small]);
+    let careless = stage.values().set("agent.reserve", "0");
+    stage
+        .mission
+        .upgrade(&careless.set("agent.imageRoot", small));
     let gate = stage.gate("pre-dump", "hold");
     let checkpoint = stage.mission.checkpoint_of("full", "large");
     let _ = gate.held();
@@ -107,15 +114,15 @@ fn a_disk_that_cannot_hold_an_image_or_is_full_half_way_harms_nobody() {
     checkpoint.delete();
     let left = stage
         .node
-        .shell(&format!("rm {small}/full; find {small} -mindepth 2"))
+        .shell(&format!("rm {small}/full; find {small} -mindepth 3"))
         .ok();
     assert_eq!(left.stdout, "");
     assert_eq!(stage.mission.end_agent(NODE, Signal::SIGTERM), 0);
+    stage.mission.upgrade(&stage.values());
     stage
         .node
         .shell(&format!("umount {small}; rmdir {small}"))
         .ok();
-    stage.start_agent();
     let checkpoint = stage.mission.checkpoint_of("room-again", "large");
     checkpoint.wait_ready();
     checkpoint.delete();

@@ -4,11 +4,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use rig::cluster::{Cluster, Manifest, Options};
+use rig::cluster::{Cluster, Manifest};
 use rig::mission::{Checkpoint, Mission};
 use rig::node::PATIENCE;
 use rig::witness::{IMAGES, Witness, must_be_gone};
-use rig::{Gate, Node};
+use rig::{Gate, Node, Values};
 use serde_json::json;
 
 const NODE: &str = "node-a";
@@ -46,7 +46,7 @@ fn image_path(checkpoint: &Checkpoint<'_>) -> String {
 fn a_finished_dump_is_reported_and_never_repeated_though_nobody_can_be_told() {
     let cluster = Cluster::start();
     let node = cluster.node(0);
-    let mission = Mission::start_with(&cluster, &Options::default(), &Gate::options(node));
+    let mission = Mission::start_with(&cluster, &Gate::values(node));
     let witness = Witness::start(&cluster, &Manifest::new("unheard"));
 
     // The API server is away, and comes back.
@@ -60,9 +60,9 @@ fn a_finished_dump_is_reported_and_never_repeated_though_nobody_can_be_told() {
     sleep(AWAY);
     witness.must_go_on("an API server that is away");
     cluster.start_api_server();
-    // Without its lease it has ended, as it should: whoever runs it starts it again.
+    // Without its lease it has ended, as it should: the kubelet starts it again.
     assert_eq!(mission.operator_ended(), 1);
-    mission.start_operator(&Options::default());
+    mission.start_operator();
     let status = away.wait_ready();
     assert_eq!(status["attempts"], 1, "{status:#}");
     assert_eq!(identity(node, &image), Some(before));
@@ -87,8 +87,8 @@ fn a_finished_dump_is_reported_and_never_repeated_though_nobody_can_be_told() {
     let before = wait_for_image(node, &image);
     mission.end_agent(NODE, Signal::SIGKILL);
     cluster.start_api_server();
-    mission.start_operator(&Options::default());
-    mission.start_agent(NODE, &Gate::options(node));
+    mission.start_operator();
+    mission.start_agent(NODE);
     let status = untold.wait_ready();
     assert_eq!(status["attempts"], 1, "{status:#}");
     assert!(status["pauseMilliseconds"].is_number(), "{status:#}");
@@ -108,7 +108,11 @@ fn a_finished_dump_is_reported_and_never_repeated_though_nobody_can_be_told() {
 #[ignore = "needs the node root: run make test"]
 fn requests_end_and_objects_go_when_the_agent_or_the_node_is_not_there() {
     let cluster = Cluster::start();
-    let mission = Mission::without_agent(&cluster, &Options::default());
+    let on_some = json!({"rig.example.org/agent": "yes"});
+    let mission = Mission::start_with(
+        &cluster,
+        &Values::default().set("agent.nodeSelector", on_some),
+    );
     let witness = Witness::start(&cluster, &Manifest::new("alone"));
     let ask = |name: &str, seconds: u32| {
         let spec = json!({"source": {"podName": "alone"}, "timeoutSeconds": seconds});
@@ -119,7 +123,7 @@ fn requests_end_and_objects_go_when_the_agent_or_the_node_is_not_there() {
     let (impatient, patient) = (ask("impatient", 3), ask("patient", 600));
     patient.wait_while("WaitingForAgent");
     impatient.wait_failed("NoAgent");
-    mission.start_agent(NODE, &Options::default());
+    cluster.kubectl(&["label", "node", NODE, "rig.example.org/agent=yes"]);
     patient.wait_ready();
     impatient.delete();
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 fn killed_everywhere(stage: &Stage, witness: &Witness<'_>, act: &str, options: &Value) {
     for at in NOTIFICATIONS {
+        stage.mission.keep_down(NODE);
         let gate = stage.gate(at, act);
         let name = format!("{act}-at-{at}");
         let spec = json!({"source": {"podName": witness.pod.name()}, "options": options});

@@ -12,18 +12,19 @@ use nix::sys::signal::Signal;
 use node_agent::criu::messages::{
     CgMode, CriuOpts, CriuReq, NetworkLockMethod, PageServerInfo, ReqType,
 };
-use rig::cluster::{Manifest, Options, Pod};
+use rig::cluster::{Manifest, Pod};
+use rig::installation::AGENTS;
 use rig::mission::{Checkpoint, Mission, files};
 use rig::recorder::{Heard, Recorder};
-use rig::{Cluster, Node};
+use rig::{Cluster, Node, Values};
 use serde_json::{Value, json};
 
 /// Where the agent puts images, in the node.
 const IMAGES: &str = "/var/lib/stillframe/images/default";
-/// Where the agent finds the keys of connections to page servers, in the node.
-const KEYS: &str = "/run/rig/page-server-keys";
+/// Where the agent finds the keys of connections to page servers, in its pod.
+const KEYS: &str = "/etc/stillframe/page-server-keys";
 
-/// The cluster, with an agent that finds the stand-in in its search path. It keeps one request, so that tests take turns.
+/// The cluster, with an agent that starts the node's CRIU, which is the stand-in. It keeps one request, so that tests take turns.
 struct Turn {
     mission: Mission<'static>,
     recorder: Recorder<'static>,
@@ -34,17 +35,31 @@ fn turn() -> MutexGuard<'static, Turn> {
     let turn = TURN.get_or_init(|| {
         let cluster = Cluster::shared();
         let recorder = Recorder::new(cluster.node(0), true);
-        let agent = agent(&recorder).arg("--page-server-keys").arg(KEYS);
-        let mission = Mission::start_with(cluster, &Options::default(), &agent);
+        recorder.stand_in();
+        cluster.node(0).run(&["mkdir", "-p", "/etc/criu"]).ok();
+        let mission = Mission::start_with(cluster, &without_keys());
+        // Nobody here looks into them.
+        let secret = ["create", "secret", "generic", "keys", "--namespace", AGENTS];
+        let keys = ["ca.crt", "tls.crt", "tls.key"].map(|key| format!("--from-literal={key}=key"));
+        cluster.kubectl(&[&secret[..], &keys.each_ref().map(String::as_str)].concat());
+        mission.upgrade(&with_keys());
         Mutex::new(Turn { mission, recorder })
     });
     turn.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn agent(recorder: &Recorder<'_>) -> Options {
-    Options::default()
-        .env("PATH", &recorder.path())
-        .arg("--allow-page-server=10.0.0.7:27277,127.0.0.1")
+/// The policy lets every page server pass: it is the agent that is to refuse some.
+fn without_keys() -> Values {
+    Values::default()
+        .set("agent.criu", "host")
+        .set("agent.criuConfig", "/etc/criu")
+        .set("pageServers.allowed", ["0.0.0.0/0"])
+        .set("pageServers.allowedNames", ["localhost"])
+        .agent_arg("--allow-page-server=10.0.0.7:27277,127.0.0.1")
+}
+
+fn with_keys() -> Values {
+    without_keys().set("pageServers.keysSecret", "keys")
 }
 
 impl Turn {
@@ -354,21 +369,25 @@ fn a_parent_is_reached_from_the_image_by_the_way_that_criu_wants() {
 fn a_parent_is_found_by_the_name_of_its_object() {
     let turn = turn();
     let pod = turn.cluster().run(&Manifest::new("by-name"));
-    let options = json!({"trackMemory": true, "imagePath": "by-name/parent"});
-    let (parent, _) = turn.hear("by-name-parent", &pod, &options);
-    // The stand-in makes no images: it is made to look as if one had been taken.
-    let object = parent.object();
-    let mut conditions = object["status"]["conditions"].clone();
-    for condition in conditions.as_array_mut().into_iter().flatten() {
+    // It tracks no memory, so that it is nobody's parent and breaks no chain.
+    let options = json!({"imagePath": "by-name/failed"});
+    let (failed, _) = turn.hear("by-name-failed", &pod, &options);
+    // The stand-in makes no images: it is made to look as if one had been taken, before the operator sees the object.
+    let mut status = failed.status();
+    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
         let holds = condition["type"] == "Ready" || condition["type"] == "Complete";
         condition["status"] = json!(if holds { "True" } else { "False" });
         condition["reason"] = json!("Checkpointed");
     }
-    let status = json!({"status": {"conditions": conditions, "failure": null}}).to_string();
-    let object_name = parent.to_string();
-    let args = ["patch", &object_name, "--subresource=status"];
-    let args = [&args[..], &["--type=merge", "--patch", &status]].concat();
-    turn.cluster().kubectl(&args);
+    status["failure"] = Value::Null;
+    let operator = turn.mission.installation().operator_token();
+    turn.mission.signal_operator(Signal::SIGSTOP);
+    let options = json!({"trackMemory": true, "imagePath": "by-name/parent"});
+    let spec = json!({"source": {"podName": pod.name()}, "options": options});
+    let parent = turn.mission.checkpoint("by-name-parent", &spec);
+    parent.patch_status_with(&operator, &status);
+    turn.mission.signal_operator(Signal::SIGCONT);
+    let object = parent.object();
     let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
     put_image(&turn, &pod, "by-name/parent", uid);
     let options = json!({"parentRef": {"name": "by-name-parent"}, "imagePath": "by-name/child"});
@@ -415,17 +434,13 @@ fn must_not_have_begun(turn: &Turn, checkpoint: &Checkpoint<'_>, image: &str) {
 #[ignore = "needs the node root: run make test"]
 fn memory_is_not_sent_openly_where_keys_are_missing() {
     let turn = turn();
-    let node = turn.cluster().node_name(0);
     let pod = turn.cluster().run(&Manifest::new("keyless"));
-    turn.mission.end_agent(node, Signal::SIGTERM);
-    turn.mission.start_agent(node, &agent(&turn.recorder));
+    turn.mission.upgrade(&without_keys());
     let options =
         json!({"pageServer": {"address": "10.0.0.7", "port": 27277}, "imagePath": "keyless"});
     let checkpoint = turn.ask("keyless", &pod, &options, "PageServerKeysMissing");
     must_not_have_begun(&turn, &checkpoint, "keyless");
-    turn.mission.end_agent(node, Signal::SIGTERM);
-    let with_keys = agent(&turn.recorder).arg("--page-server-keys").arg(KEYS);
-    turn.mission.start_agent(node, &with_keys);
+    turn.mission.upgrade(&with_keys());
 }
 
 /// A pod whose container names this configuration file for CRIU, with this text in it if there is one.

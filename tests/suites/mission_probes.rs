@@ -9,15 +9,18 @@ use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rig::Cluster;
-use rig::cluster::{Manifest, Options, Pod};
+use rig::cluster::{Manifest, Pod};
 use rig::mission::{Checkpoint, Mission, files};
 use rig::node::PATIENCE;
 use rig::scene::talk;
+use rig::{Cluster, Values};
 use serde_json::{Value, json};
 
 /// Where the agent puts images: on disk, since a gigabyte is one of them.
-const IMAGES: &str = "/run/rig/images";
+const DISK: &str = "/run/rig/disk";
+
+/// The folder for images in that.
+const IMAGES: &str = "/run/rig/disk/images";
 
 /// Where a page server listens that never answers: what is sent to it takes for ever.
 const SILENT: u16 = 27_278;
@@ -26,11 +29,11 @@ fn mission() -> &'static Mission<'static> {
     static MISSION: OnceLock<Mission<'static>> = OnceLock::new();
     MISSION.get_or_init(|| {
         let cluster = Cluster::shared();
-        let agent = Options::default()
-            .arg(format!("--image-root={IMAGES}"))
-            .arg("--reserve=1Gi")
-            .arg("--concurrency=4")
-            .arg("--allow-page-server=127.0.0.1");
+        let values = Values::default()
+            .set("agent.imageRoot", DISK)
+            .set("agent.reserve", "1Gi")
+            .set("agent.concurrency", 4)
+            .set("pageServers.allowed", ["127.0.0.1"]);
         let script = format!(
             "use Socket; socket(my $s, PF_INET, SOCK_STREAM, 0); setsockopt($s, SOL_SOCKET, SO_REUSEADDR, 1); \
              bind($s, sockaddr_in({SILENT}, INADDR_LOOPBACK)) or die; listen($s, 9) or die; sleep 1000 while 1"
@@ -41,7 +44,7 @@ fn mission() -> &'static Mission<'static> {
             .command("perl")
             .args(["-e", &script])
             .daemon("silent");
-        Mission::start_with(cluster, &Options::default(), &agent)
+        Mission::start_with(cluster, &values)
     })
 }
 

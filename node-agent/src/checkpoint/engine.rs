@@ -46,7 +46,7 @@ impl Engine {
         let Ok(folder) = archiver::install(&self.run_dir) else {
             return launch;
         };
-        let path = launch.path_env.clone().or_else(|| std::env::var_os("PATH"));
+        let path = launch.search_path();
         // The program itself is looked up in the caller's path, not behind ours.
         if let Ok(program) = launch.resolve() {
             launch.program = program;

@@ -16,6 +16,7 @@ use std::{
 use nix::{sys::signal::SigSet, unistd::setsid};
 
 use super::{journal::Record, repair::repair};
+use crate::apart::Cgroup;
 
 /// The name under which this binary is a guardian.
 pub const NAME: &str = "stillframe-guardian";
@@ -31,13 +32,18 @@ pub(super) struct Guardian {
 }
 
 impl Guardian {
-    /// Starts a guardian over an entry.
+    /// Starts a guardian over an entry, in a cgroup of its own where one is given: whoever ends all
+    /// of the owner's cgroup does not end it.
     ///
     /// # Errors
     /// This binary could not be started again.
-    pub(super) fn post(record: &Record) -> io::Result<Self> {
+    pub(super) fn post(record: &Record, cgroup: Option<&Cgroup>) -> io::Result<Self> {
         let (reader, pipe) = io::pipe()?;
-        let child = Command::new("/proc/self/exe")
+        let mut command = Command::new("/proc/self/exe");
+        if let Some(cgroup) = cgroup {
+            cgroup.open().map_err(io::Error::other)?.lead(&mut command);
+        }
+        let child = command
             .arg0(NAME)
             .arg(record.path())
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(reader)))

@@ -133,7 +133,7 @@ impl Dump<'_> {
                 return Err(error);
             }
         };
-        let guardian = match Guardian::post(&record) {
+        let guardian = match Guardian::post(&record, self.launch.cgroup.as_deref()) {
             Ok(guardian) => guardian,
             Err(source) => {
                 self.discard_partial();

@@ -9,7 +9,10 @@ use clap::{CommandFactory, Parser, ValueEnum};
 
 mod render;
 
-use crate::{criu::Launch, host};
+use crate::{
+    controller::{engine::CriuOf, failed::chain},
+    host,
+};
 
 /// Shows what this node can do: CRIU, cgroups, runtimes, rights, and pairs that are known to be bad.
 ///
@@ -21,6 +24,9 @@ struct Arguments {
     /// What to print on stdout.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
+    /// Whose CRIU is asked.
+    #[arg(long, env = "STILLFRAME_CRIU", value_enum, default_value_t)]
+    criu: CriuOf,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -48,8 +54,15 @@ pub(crate) fn run(args: &[OsString]) -> u8 {
             return u8::try_from(error.exit_code()).unwrap_or(1);
         }
     };
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let facts = host::gather(&Launch::default(), None, &path);
+    let launch = match arguments.criu.launch() {
+        Ok(launch) => launch,
+        Err(error) => {
+            // A closed stderr changes nothing about what is wrong.
+            let _ = writeln!(io::stderr(), "preflight: {}", chain(&error));
+            return 1;
+        }
+    };
+    let facts = host::gather(&launch, None, &host::programs());
     let warnings = host::warnings(&facts);
     let text = match arguments.output {
         Output::Text => render::text(&facts, &warnings),

@@ -4,7 +4,11 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, ValueEnum};
 
-use super::{disk::Reserve, page_server::Allowance};
+use super::{
+    disk::{NamespaceLimit, Reserve},
+    engine::{CriuOf, DumpCgroup},
+    page_server::Allowance,
+};
 
 /// Checkpoints this node's containers as `ContainerCheckpoint` objects ask.
 ///
@@ -36,6 +40,27 @@ pub struct Arguments {
     /// More than what makes the kubelet evict pods.
     #[arg(long, env = "STILLFRAME_RESERVE", default_value_t = Reserve::default())]
     pub reserve: Reserve,
+    /// The most that the images of one namespace may take on this node, such as 10Gi; off: no limit.
+    #[arg(
+        long,
+        env = "STILLFRAME_NAMESPACE_LIMIT",
+        value_name = "SIZE",
+        default_value_t
+    )]
+    pub namespace_limit: NamespaceLimit,
+    /// Whose CRIU is started.
+    #[arg(long, env = "STILLFRAME_CRIU", value_enum, default_value_t)]
+    pub criu: CriuOf,
+    /// The cgroup that CRIU and its guardian are started in, below the root of every hierarchy, made
+    /// where it is missing; off: this process's own. Files that a dump writes do not count against the
+    /// agent's memory limit then, and a dump does not end with the agent's container.
+    #[arg(
+        long,
+        env = "STILLFRAME_DUMP_CGROUP",
+        value_name = "PATH",
+        default_value_t
+    )]
+    pub dump_cgroup: DumpCgroup,
     /// Where memory may go.
     #[command(flatten)]
     pub page_servers: PageServers,
@@ -157,6 +182,16 @@ mod tests {
         assert_eq!(arguments.metrics_address, Address(None));
         assert!(arguments.health_address.0.unwrap().ip().is_loopback());
         assert!(arguments.page_servers.allowed.is_empty());
+        assert_eq!(arguments.namespace_limit, NamespaceLimit(None));
+        assert_eq!(arguments.criu, CriuOf::Bundled);
+        assert_eq!(arguments.dump_cgroup, DumpCgroup(None));
+    }
+
+    #[test]
+    fn criu_and_its_cgroup_are_chosen_by_name() {
+        let arguments = read(&["--criu", "host", "--dump-cgroup", "stillframe"]).unwrap();
+        assert_eq!(arguments.criu, CriuOf::Host);
+        assert_eq!(arguments.dump_cgroup.to_string(), "stillframe");
     }
 
     #[test]
@@ -164,9 +199,12 @@ mod tests {
         for wrong in [
             ["--concurrency", "0"],
             ["--reserve", "much"],
+            ["--namespace-limit", "10%"],
             ["--grace-period", "soon"],
             ["--health-address", "here"],
             ["--allow-page-server", "somewhere"],
+            ["--criu", "theirs"],
+            ["--dump-cgroup", "../up"],
         ] {
             assert!(read(&wrong).is_err(), "{wrong:?}");
         }

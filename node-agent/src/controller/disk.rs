@@ -7,9 +7,11 @@ use stillframe_crds::Reason;
 
 mod footprint;
 mod free;
+mod quota;
 
 pub use footprint::{Footprint, MemoryGoes};
 pub use free::{FreeBytes, coarse};
+pub use quota::{LimitExceeded, NamespaceLimit, Promise, Promises};
 
 /// What is kept free unless the administrator says otherwise, in percent. The kubelet begins to
 /// collect images and to evict pods when 15 % of the file system of the images are left, and 10 %
@@ -111,12 +113,6 @@ impl FromStr for Reserve {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || InvalidReserve(text.to_owned());
-        let plain = |digits: &str| {
-            digits
-                .parse::<u64>()
-                .ok()
-                .filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
-        };
         if let Some(digits) = text.strip_suffix('%') {
             let percent = plain(digits).and_then(|number| u8::try_from(number).ok());
             return percent
@@ -124,18 +120,35 @@ impl FromStr for Reserve {
                 .map(Self::Percent)
                 .ok_or_else(invalid);
         }
-        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let unit: u64 = match &text[digits.len()..] {
-            "" => 1,
-            "Ki" => 1 << 10,
-            "Mi" => 1 << 20,
-            "Gi" => 1 << 30,
-            "Ti" => 1 << 40,
-            _ => return Err(invalid()),
-        };
-        let bytes = plain(digits).and_then(|number| number.checked_mul(unit));
-        bytes.map(Self::Bytes).ok_or_else(invalid)
+        bytes(text).map(Self::Bytes).map_err(|_| invalid())
     }
+}
+
+/// A text that is no size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid size {0:?}: use bytes such as 10Gi, or off")]
+pub struct InvalidSize(String);
+
+/// Digits and nothing else.
+fn plain(digits: &str) -> Option<u64> {
+    let number = digits.parse().ok();
+    number.filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Bytes as Kubernetes writes them, with a binary unit or none.
+fn bytes(text: &str) -> Result<u64, InvalidSize> {
+    let invalid = || InvalidSize(text.to_owned());
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit: u64 = match &text[digits.len()..] {
+        "" => 1,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        _ => return Err(invalid()),
+    };
+    let bytes = plain(digits).and_then(|number| number.checked_mul(unit));
+    bytes.ok_or_else(invalid)
 }
 
 /// The image may not fit.

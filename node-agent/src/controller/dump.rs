@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use stillframe_crds::{Reason, checkpoint::RuntimeFacts};
 
 use super::{
-    disk::{self, Footprint, MemoryGoes, Reserve, Space},
+    disk::{self, Footprint, MemoryGoes, NamespaceLimit, Promise, Promises, Reserve, Space},
     failed::{Failed, chain},
     failure, identity,
     order::{Dirs, Order},
@@ -85,6 +85,10 @@ pub struct Criu {
     pub images: ImageRoot,
     /// What stays free there.
     pub reserve: Reserve,
+    /// The most that the images of one namespace may take there.
+    pub limit: NamespaceLimit,
+    /// What the dumps under way may still take of it.
+    pub promises: Promises,
     /// Where memory may be sent.
     pub page_servers: Allowances,
 }
@@ -94,6 +98,8 @@ pub struct Criu {
 pub struct Found {
     container: Container,
     site: Allowed,
+    #[expect(dead_code, reason = "held until the dump has ended")]
+    promise: Option<Promise>,
 }
 
 impl Dumper for Criu {
@@ -105,9 +111,13 @@ impl Dumper for Criu {
         if let Some(server) = &order.options.page_server {
             page_server::address(server, &self.page_servers)?;
         }
-        self.room(order, &container)?;
+        let promise = self.room(order, &container)?;
         let site = site(&container)?;
-        Ok(Found { container, site })
+        Ok(Found {
+            container,
+            site,
+            promise,
+        })
     }
 
     fn dump(
@@ -118,7 +128,9 @@ impl Dumper for Criu {
         bounds: &Bounds,
         notes: &mut dyn Notes,
     ) -> Result<SavedReport, Failed> {
-        let Found { container, site } = found;
+        let Found {
+            container, site, ..
+        } = found;
         let log = dirs.work.join("dump.log");
         let image = dirs.image.clone();
         let mut request = order.request(dirs, site, bounds.timeout)?;
@@ -193,7 +205,7 @@ impl Criu {
         Ok(container)
     }
 
-    fn room(&self, order: &Order, container: &Container) -> Result<(), Failed> {
+    fn room(&self, order: &Order, container: &Container) -> Result<Option<Promise>, Failed> {
         let memory = match &order.options.page_server {
             Some(_) => MemoryGoes::Elsewhere,
             None => MemoryGoes::ToDisk,
@@ -202,7 +214,14 @@ impl Criu {
             .map_err(|error| Failed::of(error.reason(), chain(&error)))?;
         let needed = Footprint::of(container).needed(memory);
         disk::fits(space, self.reserve, needed)
-            .map_err(|error| Failed::of(error.reason(), chain(&error)))
+            .map_err(|error| Failed::of(error.reason(), chain(&error)))?;
+        let NamespaceLimit(Some(limit)) = self.limit else {
+            return Ok(None);
+        };
+        let namespace = &order.namespace;
+        let used = || self.images.used(namespace).map_err(Failed::from);
+        let promise = self.promises.promise(namespace, limit, needed, used)?;
+        Ok(Some(promise))
     }
 }
 

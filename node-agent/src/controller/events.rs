@@ -32,7 +32,7 @@ impl Events {
     #[must_use]
     pub fn new(client: Client, node: &str) -> Self {
         let reporter = Reporter {
-            controller: names::NODE_AGENT.to_owned(),
+            controller: names::NODE_AGENT_EVENTS.to_owned(),
             instance: Some(node.to_owned()),
         };
         Self {
@@ -81,5 +81,38 @@ fn pod(object: &ContainerCheckpoint) -> ObjectReference {
         namespace: object.namespace(),
         uid: status.and_then(|status| status.pod_uid.clone()),
         ..ObjectReference::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+    use stillframe_crds::Reason;
+
+    use super::*;
+    use crate::controller::{mocked::Server, sample};
+
+    #[tokio::test]
+    async fn both_events_are_in_the_name_of_this_node_s_agent() {
+        const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
+        let (client, mut server) = Server::new();
+        let mut object = sample::object(&json!({}));
+        let conditions = &mut object.status.as_mut().unwrap().conditions;
+        let reason = Reason::Checkpointed;
+        condition::ended(conditions, true, reason, "m", None, Timestamp::UNIX_EPOCH);
+        let play = async {
+            for kind in ["ContainerCheckpoint", "Pod"] {
+                let event = server
+                    .expect("POST", EVENTS, (201, json!({"metadata": {}})))
+                    .await;
+                assert_eq!(event["regarding"]["kind"], kind);
+                assert_eq!(event["regarding"]["namespace"], "shop");
+                assert_eq!(event["reportingController"], "stillframe.dev/node-agent");
+                assert_eq!(event["reportingInstance"], "n1");
+            }
+        };
+        let events = Events::new(client, "n1");
+        tokio::join!(events.ended(&object), play);
     }
 }

@@ -2,7 +2,7 @@
 
 use stillframe_crds::{Reason, checkpoint::Failure};
 
-use super::place;
+use super::{disk, place};
 
 /// Why a checkpoint failed, and whether it may be tried again.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +24,12 @@ impl From<Failure> for Failed {
 
 impl From<place::Error> for Failed {
     fn from(error: place::Error) -> Self {
+        Self::of(error.reason(), chain(&error))
+    }
+}
+
+impl From<disk::LimitExceeded> for Failed {
+    fn from(error: disk::LimitExceeded) -> Self {
         Self::of(error.reason(), chain(&error))
     }
 }

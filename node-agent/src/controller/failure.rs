@@ -127,7 +127,7 @@ pub fn retryable(error: &checkpoint::Error) -> bool {
             criu::Error::Start { source, .. } | criu::Error::System { source, .. } => {
                 is_passing(*source)
             }
-            criu::Error::Broken { .. } | criu::Error::Exit { .. } => true,
+            criu::Error::Cgroup(_) | criu::Error::Broken { .. } | criu::Error::Exit { .. } => true,
             criu::Error::Stopped { stop, .. } => *stop == Stop::TimedOut,
             criu::Error::NotFound { .. }
             | criu::Error::Relative { .. }

@@ -16,6 +16,7 @@ use stillframe_crds::{
 use crate::{
     checkpoint::Engine,
     controller::disk::{Reserve, readable},
+    criu::Launch,
     host,
 };
 
@@ -63,11 +64,10 @@ impl Facts {
     /// Finds out. Starts CRIU and the runtimes and waits for their answers: not for an event loop.
     #[must_use]
     pub fn gather(engine: &Engine, settings: Settings, now: Timestamp) -> Self {
-        let path = search_path(&settings.prefix);
         let cache = Some(engine.run_dir.as_path());
         Self {
-            host: host::gather(&engine.launch, cache, &path),
-            criu_is_there: engine.launch.resolve().is_ok_and(|file| file.exists()),
+            host: host::gather(&engine.launch, cache, &programs(&settings.prefix)),
+            criu_is_there: engine.launch.metadata().is_some(),
             settings,
             started: now,
         }
@@ -205,12 +205,19 @@ fn architecture(machine: &str) -> &str {
     }
 }
 
-/// Where the host's runtimes are looked for: our own search path where the host's root is ours.
-fn search_path(prefix: &Path) -> OsString {
-    let ours = std::env::var_os("PATH").unwrap_or_default();
+/// How the host's runtimes are found and started: below the prefix, where there is one.
+fn programs(prefix: &Path) -> Launch {
     if prefix == Path::new("/") {
-        return ours;
+        return host::programs();
     }
+    Launch {
+        path_env: Some(search_path(prefix)),
+        ..Launch::default()
+    }
+}
+
+/// Where the host's runtimes are looked for below a prefix.
+fn search_path(prefix: &Path) -> OsString {
     // A prefix with a colon in it cannot be in a search path; nothing is found then.
     std::env::join_paths(PROGRAMS.map(|dir| prefix.join(dir))).unwrap_or_default()
 }

@@ -30,6 +30,7 @@ mod spot;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod usage;
 
 pub use error::Error;
 pub use owner::{Owner, Phase, SavedReport, figures};

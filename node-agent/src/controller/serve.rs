@@ -18,8 +18,9 @@ use tracing_subscriber::EnvFilter;
 use super::{
     Config, Error,
     args::{Arguments, Log, LogFormat},
-    disk::{FreeBytes, Space},
+    disk::{FreeBytes, Promises, Space},
     dump::Criu,
+    engine,
     failed::chain,
     health::{self, Ready},
     lease,
@@ -84,7 +85,8 @@ fn log(log: &Log) -> Result<(), String> {
 async fn until_told(arguments: Arguments) -> Result<(), Error> {
     let client = stillframe_client::infer().await?;
     let images = ImageRoot::open(&arguments.image_root).map_err(Error::Images)?;
-    let engine = Engine::of_this_host();
+    let engine = engine::engine(arguments.criu, &arguments.dump_cgroup)?;
+    let cgroup = engine.launch.cgroup.clone();
     let metrics = Metrics::default();
     let ready = Ready::default();
     listen(&arguments, &metrics, &ready).await?;
@@ -110,6 +112,8 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
         roots,
         images: images.clone(),
         reserve: arguments.reserve,
+        limit: arguments.namespace_limit,
+        promises: Promises::default(),
         page_servers: Allowances {
             allowed: arguments.page_servers.allowed,
             keys: arguments.page_servers.keys,
@@ -129,6 +133,9 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
     teller.abort();
     ends.send_replace(true);
     let _ = tokio::time::timeout(GIVE_BACK_WITHIN, lease).await;
+    if let Some(cgroup) = cgroup {
+        cgroup.remove();
+    }
     info!("has ended");
     Ok(())
 }

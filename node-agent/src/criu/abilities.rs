@@ -75,7 +75,7 @@ fn ask(launch: &Launch, until: Instant) -> Option<Abilities> {
 }
 
 fn key_of(launch: &Launch) -> Option<Key> {
-    let about = fs::metadata(launch.resolve().ok()?).ok()?;
+    let about = launch.metadata()?;
     Some(Key {
         dev: about.dev(),
         ino: about.ino(),

@@ -64,6 +64,9 @@ pub enum Error {
         /// Why not.
         source: Errno,
     },
+    /// The cgroup that it is to be started in is not to be had.
+    #[error("failed to start CRIU in a cgroup of its own")]
+    Cgroup(#[source] crate::apart::CgroupError),
     /// A system call around the process failed.
     #[error("{call}: {}", go_errno(*source))]
     System {
@@ -127,7 +130,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NotFound { .. } | Self::Relative { .. } => "CriuNotFound",
-            Self::Start { .. } => "CriuNotStarted",
+            Self::Start { .. } | Self::Cgroup(_) => "CriuNotStarted",
             Self::System { .. } => "SystemCallFailed",
             Self::Broken { .. } => "CriuDied",
             Self::Decode(_) | Self::Unexpected { .. } => "CriuUnintelligible",

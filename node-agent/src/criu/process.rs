@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -80,20 +80,16 @@ impl Process {
         ends: Option<(OwnedFd, OwnedFd)>,
     ) -> Result<Self, Error> {
         let (socket, theirs) = ends.unzip();
-        let program = launch.resolve()?;
-        let mut command = Command::new(&program);
+        let mut command = launch.command()?;
         command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        if let Some(path) = &launch.path_env {
-            command.env("PATH", path);
-        }
-        command.envs(launch.env.iter().map(|(name, value)| (name, value)));
+        // Last: the socket takes the number of whatever else was opened for the child.
         set_apart(&mut command, theirs.as_ref().map(AsRawFd::as_raw_fd));
         let child = command.spawn().map_err(|source| Error::Start {
-            program,
+            program: command.get_program().into(),
             source: Errno::from_raw(source.raw_os_error().unwrap_or(libc::EINVAL)),
         })?;
         // From here on the child holds the only copy of its end: its death is the end of the file.

@@ -2,17 +2,18 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use nix::{sys::statfs, unistd::AccessFlags};
+use nix::sys::statfs;
 
 use super::{Criu, Facts, Kernel, Runtime};
 use crate::{
+    apart::Mounts,
     criu::{Launch, Swrk, abilities::Abilities, messages::CriuFeatures},
     runtime::cgroup,
 };
@@ -39,16 +40,26 @@ const CRIU_WITHIN: Duration = Duration::from_secs(10);
 /// From this on CRIU knows no lock at all (3.19).
 const SKIP_CRIU: u32 = 31_900;
 
+/// How the host's own programs are found and started: in a container, among the host's mounts.
+pub(crate) fn programs() -> Launch {
+    let mounts = Mounts::of_the_host().ok();
+    let theirs = mounts.filter(|mounts| !mounts.are_ours());
+    Launch {
+        mounts: theirs.map(Arc::new),
+        ..Launch::default()
+    }
+}
+
 /// Everything, as CRIU tells it when it is started like this; its abilities are remembered in
-/// `cache`.
-pub(crate) fn gather(launch: &Launch, cache: Option<&Path>, path: &OsStr) -> Facts {
+/// `cache`. Runtimes are found and started as `programs` says.
+pub(crate) fn gather(launch: &Launch, cache: Option<&Path>, programs: &Launch) -> Facts {
     let version = cgroup::version();
     Facts {
         kernel: kernel(),
         criu: criu(launch, cache),
         cgroups: version_name(version).to_owned(),
         freezer: freezer(version),
-        runtimes: runtimes(path),
+        runtimes: runtimes(programs),
         state_roots: STATE_ROOTS
             .map(PathBuf::from)
             .into_iter()
@@ -140,26 +151,24 @@ fn freezer(version: cgroup::Version) -> Option<&'static str> {
     }
 }
 
-/// The runtimes in a search path.
-fn runtimes(path: &OsStr) -> BTreeMap<&'static str, Runtime> {
-    let find = |name: &str| {
-        std::env::split_paths(path)
-            .map(|folder| folder.join(name))
-            .find(|file| file.is_file() && nix::unistd::access(file, AccessFlags::X_OK).is_ok())
+/// The runtimes that are found.
+fn runtimes(programs: &Launch) -> BTreeMap<&'static str, Runtime> {
+    let find = |name: &'static str| {
+        let launch = Launch {
+            program: name.into(),
+            ..programs.clone()
+        };
+        let path = launch.resolve().ok()?;
+        let version = first_line(&launch);
+        Some((name, Runtime { path, version }))
     };
-    ["runc", "crun"]
-        .into_iter()
-        .filter_map(|name| {
-            let path = find(name)?;
-            let version = first_line(&path);
-            Some((name, Runtime { path, version }))
-        })
-        .collect()
+    ["runc", "crun"].into_iter().filter_map(find).collect()
 }
 
 /// The first line of `PROGRAM --version`.
-fn first_line(program: &Path) -> Option<String> {
-    let output = Command::new(program)
+fn first_line(launch: &Launch) -> Option<String> {
+    let mut command = launch.command().ok()?;
+    let output = command
         .arg("--version")
         .stdin(Stdio::null())
         .output()

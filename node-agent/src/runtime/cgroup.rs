@@ -12,7 +12,7 @@ mod mounts;
 mod yard;
 
 pub use freezer::{Freezer, FreezerState, Froze};
-pub use mounts::{CgroupMount, Membership, parse_membership, parse_mounts};
+pub use mounts::{CgroupMount, Membership, hierarchies, parse_membership, parse_mounts};
 pub(super) use mounts::{actual_dir, membership, own_mounts};
 pub use yard::yard;
 

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use stillframe_crds::{ContainerCheckpoint, Reason, condition, names};
 
-use super::{Plan, report, verdict::Refusal};
+use super::{Act, Notice, Plan, report, verdict::Refusal};
 
 /// How long after a request's deadline its agent may still report the end before it is given up.
 const AGENT_GRACE: SignedDuration = SignedDuration::from_secs(30);
@@ -57,11 +57,12 @@ pub(super) fn stage(checkpoint: &ContainerCheckpoint) -> Stage<'_> {
         };
     }
     if let Some(completed) = status.and_then(|status| status.completion_time.as_ref()) {
+        let outlives = names::outlives_its_ttl(&checkpoint.metadata).is_some();
         return match checkpoint.spec.ttl_seconds_after_finished {
-            Some(ttl) => Stage::Expiring {
+            Some(ttl) if !outlives => Stage::Expiring {
                 at: after(completed.0, SignedDuration::from_secs(ttl.into())),
             },
-            None => Stage::Done,
+            Some(_) | None => Stage::Done,
         };
     }
     match node {
@@ -78,6 +79,45 @@ pub fn look(checkpoint: &ContainerCheckpoint) -> Look<'_> {
         Stage::Unassigned => Look::Source,
         Stage::Assigned { node } | Stage::Removing { node } => Look::Node(node),
         Stage::Done | Stage::Unheld | Stage::Expiring { .. } | Stage::Released => Look::Nothing,
+    }
+}
+
+/// Keeps a new object until its image is gone. This is done once with every object, and so is
+/// telling that its time to live will not be honoured.
+pub(super) fn hold(checkpoint: &ContainerCheckpoint) -> Plan {
+    let expires = checkpoint.spec.ttl_seconds_after_finished.is_some();
+    let mark = names::outlives_its_ttl(&checkpoint.metadata).filter(|_| expires);
+    let note = |mark| {
+        format!(
+            "the object stays although it has ttlSecondsAfterFinished: by {mark} it is kept as it is in Git, so it \
+             would be created anew and dumped again after every expiry. Hint: remove \
+             ttlSecondsAfterFinished, or annotate the object with {}=true",
+            names::ALLOW_TTL
+        )
+    };
+    Plan {
+        notice: mark.map(|mark| Notice {
+            reason: Reason::TTLIgnored,
+            note: note(mark),
+        }),
+        ..Plan::only(Act::AddFinalizer)
+    }
+}
+
+/// Two fields of a spec may change after the end. That this has been seen is told, or kstatus calls
+/// the object in progress for ever; nothing else of a final status is written.
+pub(super) fn observe(checkpoint: &ContainerCheckpoint) -> Act {
+    let generation = checkpoint.metadata.generation;
+    let Some(mut status) = checkpoint.status.clone() else {
+        return Act::Nothing;
+    };
+    let unseen = generation.filter(|now| *now != status.observed_generation);
+    match unseen.filter(|_| checkpoint.is_finished() && !checkpoint.is_deleted()) {
+        Some(generation) => {
+            status.observed_generation = generation;
+            Act::Observe(Box::new(status))
+        }
+        None => Act::Nothing,
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::fixtures;
 
 mod fixpoint;
+mod kstatus;
 mod lifecycle;
 mod parent;
 mod probes;
@@ -31,6 +32,7 @@ fn word(plan: &Plan) -> String {
         Act::AddFinalizer => "add".into(),
         Act::DropFinalizer => "drop".into(),
         Act::Delete => "delete".into(),
+        Act::Observe(_) => "observe".into(),
         Act::Assign(_) => "assign".into(),
         Act::Fail(reason, _) => reason.to_string(),
         Act::Wait(status) => {
@@ -43,7 +45,9 @@ fn word(plan: &Plan) -> String {
 
 fn status_of(plan: &Plan) -> &ContainerCheckpointStatus {
     match &plan.act {
-        Act::Wait(status) | Act::Assign(status) | Act::Fail(_, status) => status,
+        Act::Wait(status) | Act::Assign(status) | Act::Observe(status) | Act::Fail(_, status) => {
+            status
+        }
         other => panic!("{other:?} writes no status"),
     }
 }

@@ -3,15 +3,11 @@
 use std::env;
 use std::process::ExitCode;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use rig::Cluster;
-use rig::cluster::{Options, Running};
-
-/// How long a program has to show that it does not end at once.
-const FIRST_STEPS: Duration = Duration::from_millis(500);
+use rig::{Cluster, Installation, Values};
 
 fn main() -> ExitCode {
     let nodes = match env::args().nth(1).map(|nodes| nodes.parse::<usize>()) {
@@ -41,21 +37,8 @@ fn main() -> ExitCode {
         let name = cluster.add_node();
         say(&format!("{name} is ready"));
     }
-    say("installing the resource definitions");
-    cluster.install_crds();
-    say("starting the operator and an agent on each node");
-    let options = Options::default();
-    let operator = cluster.start_operator(&options);
-    let agents = (0..nodes).map(|node| cluster.start_agent(cluster.node_name(node), &options));
-    let mut programs: Vec<Running<'_>> = std::iter::once(operator).chain(agents).collect();
-    for program in &mut programs {
-        if let Some(status) = program.wait(FIRST_STEPS) {
-            say(&format!(
-                "a program of ours ended with status {status}:\n{}",
-                program.log().trim_end()
-            ));
-        }
-    }
+    say("installing the chart");
+    let _ = Installation::install(&cluster, &Values::default());
     say("everything is up. In another terminal:");
     tell_how_to_use(&cluster);
     // A signal ends this process, and with it the cluster.
@@ -68,11 +51,14 @@ fn tell_how_to_use(cluster: &Cluster) {
     let kubeconfig = cluster.kubeconfig_on_the_machine();
     println!("export KUBECONFIG={}", kubeconfig.display());
     if let Ok(rig) = env::var("STILLFRAME_RIG") {
-        println!("export PATH={rig}/bin:$PATH   # for kubectl");
+        println!("export PATH={rig}/bin:$PATH   # for kubectl and helm");
     }
     eprintln!(
         "cluster: logs are in {}",
         cluster.node(0).path("logs").display()
+    );
+    eprintln!(
+        "cluster: `helm upgrade stillframe charts/stillframe -n stillframe-system --set …` changes the installation"
     );
     eprintln!(
         "cluster: pods can use the images {} and {}",

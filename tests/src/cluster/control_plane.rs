@@ -13,7 +13,7 @@ pub(super) const PORT: u16 = 6443;
 const IDENTITIES: &str = "/run/rig/pki";
 
 /// The administrator's kubeconfig in the first node.
-pub(super) const ADMIN: &str = "/run/rig/pki/admin.conf";
+pub const ADMIN: &str = "/run/rig/pki/admin.conf";
 
 /// The API server's audit log, in the first node's scratch folder.
 pub(super) const AUDIT_LOG: &str = "logs/audit.log";

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Cluster;
-use super::control_plane::ADMIN;
+use super::control_plane::{ADMIN, server};
 use super::worker::STARTING;
 use crate::node::{Invocation, Output};
 
@@ -27,6 +27,21 @@ impl Cluster {
     /// Runs a `kubectl` that must succeed, and returns what it prints.
     pub fn kubectl(&self, args: &[&str]) -> String {
         self.try_kubectl(args).ok().stdout
+    }
+
+    /// Sends the API server a merge patch with this bearer token; the answer is on standard output, whatever it is.
+    ///
+    /// `kubectl patch` reads what it patches first, which takes a right more than the project's programs have.
+    #[must_use]
+    pub fn try_patch_with(&self, token: &str, path: &str, patch: &str) -> Output {
+        self.node(0)
+            .command("curl")
+            .args(["--silent", "--show-error", "--fail-with-body"])
+            .args(["--cacert", "/run/rig/pki/ca.crt", "--request", "PATCH"])
+            .args(["--header", &format!("Authorization: Bearer {token}")])
+            .args(["--header", "Content-Type: application/merge-patch+json"])
+            .args(["--data", patch, &format!("{}{path}", server())])
+            .output()
     }
 
     /// Applies these manifests (YAML or JSON), on the server's side, whatever comes of it.

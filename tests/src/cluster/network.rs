@@ -6,6 +6,9 @@ use std::os::fd::OwnedFd;
 
 use crate::node::Node;
 
+/// The addresses of all pods.
+pub(super) const PODS: &str = "10.91.0.0/16";
+
 /// The address of a node, by its index.
 pub(super) fn address(index: usize) -> String {
     format!("10.90.0.{}", index + 1)

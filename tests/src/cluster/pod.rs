@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use super::{Cluster, Manifest};
 use crate::node::{Output, PATIENCE};
-use crate::pod::RUNC_ROOT;
 
 /// A pod of the cluster, by its name. It stays when this is dropped, unless [`Pod::delete`] removes it.
 #[derive(Clone, Debug)]
@@ -161,27 +160,14 @@ impl Pod<'_> {
 
     /// Id, pid and node of a container that runs, from the nodes themselves.
     fn running(&self, container: &str) -> Option<(String, i32, String)> {
-        let label = |name: &str, value: &str| format!("labels.\"io.kubernetes.{name}\"=={value}");
-        let filter = [
-            label("pod.namespace", &self.namespace),
-            label("pod.name", &self.name),
-            label("container.name", container),
-        ]
-        .join(",");
-        // What has ended may still be known to containerd, but not to runc.
-        let script = format!(
-            "for id in $(ctr --namespace k8s.io containers list --quiet \"$1\"); do
-                 state={RUNC_ROOT}/$id/state.json
-                 [ ! -e $state ] || echo $id $(jq .init_process_pid $state)
-             done"
-        );
+        let labels = [
+            ("pod.namespace", self.namespace.as_str()),
+            ("pod.name", &self.name),
+            ("container.name", container),
+        ];
         self.cluster.workers().find_map(|worker| {
-            let found = worker
-                .node
-                .run(&["bash", "-c", &script, "running", &filter]);
-            let line = found.stdout.lines().next()?.to_owned();
-            let (id, pid) = line.split_once(' ')?;
-            Some((id.to_owned(), pid.parse().ok()?, worker.name.clone()))
+            let (id, pid) = worker.running(&labels).into_iter().next()?;
+            Some((id, pid, worker.name.clone()))
         })
     }
 }

@@ -1,10 +1,11 @@
-//! The project's own programs in a cluster, each as its service account.
+//! The project's own programs in a cluster, each as its service account, started by hand: for where none is installed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::worker::rig_file;
 use super::{Cluster, SYSTEM};
 use crate::node::{Daemon, Node};
 
@@ -86,15 +87,26 @@ impl Cluster {
         }
     }
 
-    /// A token of a service account of the namespace [`SYSTEM`], bound to this node if one is given.
+    /// A token of a service account for programs that are started by hand, bound to this node if one is given.
+    ///
+    /// The accounts are made with the first token. A cluster in which the project is installed has its own.
     #[must_use]
     pub fn token(&self, account: &str, node: Option<&str>) -> String {
+        self.accounts.call_once(|| {
+            self.apply(&rig_file("kubernetes/accounts.yaml"));
+        });
+        self.token_in(SYSTEM, account, node)
+    }
+
+    /// A token of a service account of this namespace, bound to this node if one is given.
+    #[must_use]
+    pub fn token_in(&self, namespace: &str, account: &str, node: Option<&str>) -> String {
         let mut args = vec![
             "create",
             "token",
             account,
             "--namespace",
-            SYSTEM,
+            namespace,
             "--duration=24h",
         ];
         if let Some(node) = node {

@@ -1,12 +1,15 @@
-//! One node of the cluster: a rig node with containerd and a kubelet in it.
+//! One node of the cluster: a rig node with containerd, a kubelet and a proxy for Services in it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use super::network;
-use crate::node::{Daemon, Node, PATIENCE};
+use crate::node::{Daemon, Node, PATIENCE, built};
+use crate::pod::RUNC_ROOT;
 
 /// The image of most pods: busybox.
 pub const BUSYBOX: &str = "docker.io/local/busybox:1";
@@ -31,6 +34,7 @@ pub(super) struct Worker {
     index: usize,
     containerd: Mutex<Option<Daemon>>,
     kubelet: Mutex<Option<Daemon>>,
+    proxy: Mutex<Option<Daemon>>,
 }
 
 /// Reads a file beside the rig's scripts.
@@ -38,6 +42,18 @@ pub(super) fn rig_file(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("rig").join(name);
     fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()))
+}
+
+/// The image archive of a program that this workspace built, see `images/build`.
+fn built_image(program: &str) -> PathBuf {
+    let binary = built(program);
+    let target = binary.parent().and_then(Path::parent);
+    let archive = target.map(|target| target.join(format!("images/debug/{program}.tar")));
+    archive
+        .filter(|archive| archive.is_file())
+        .unwrap_or_else(|| {
+            panic!("there is no image of {program}: `images/build --debug` makes it")
+        })
 }
 
 pub(super) fn lock(slot: &Mutex<Option<Daemon>>) -> MutexGuard<'_, Option<Daemon>> {
@@ -70,6 +86,7 @@ impl Worker {
             index,
             containerd: Mutex::new(None),
             kubelet: Mutex::new(None),
+            proxy: Mutex::new(None),
         };
         *lock(&worker.containerd) = Some(
             worker
@@ -116,6 +133,87 @@ impl Worker {
         *slot = Some(kubelet);
     }
 
+    /// Starts the proxy that brings what is sent to a Service to its pods, with the kubeconfig that is at this path in the node.
+    ///
+    /// It ends by design when the node's addresses change, so that it is started again.
+    pub(super) fn start_proxy(&self, kubeconfig: &str) {
+        let arguments = [
+            format!("--kubeconfig={kubeconfig}"),
+            format!("--hostname-override={}", self.name),
+            format!("--cluster-cidr={}", network::PODS),
+            "--proxy-mode=nftables".to_owned(),
+            // These are the machine's to set.
+            "--conntrack-max-per-core=0".to_owned(),
+            "--conntrack-min=0".to_owned(),
+        ];
+        let script = "while :; do kube-proxy \"$@\" || true; sleep 0.5; done";
+        let proxy = self
+            .node
+            .command("bash")
+            .args(["-c", script, "kube-proxy"])
+            .args(&arguments)
+            .daemon("kube-proxy");
+        *lock(&self.proxy) = Some(proxy);
+    }
+
+    /// Keeps the kubelet from doing anything, or lets it go on.
+    pub(super) fn hold_kubelet(&self, held: bool) {
+        let signal = if held {
+            Signal::SIGSTOP
+        } else {
+            Signal::SIGCONT
+        };
+        if let Some(kubelet) = lock(&self.kubelet).as_ref() {
+            kubelet.kill(&self.node, signal, false);
+        }
+    }
+
+    /// Ids and pids of the containers that run and have these labels of the kubelet's, given without `io.kubernetes.`.
+    ///
+    /// The API server is not asked.
+    pub(super) fn running(&self, labels: &[(&str, &str)]) -> Vec<(String, i32)> {
+        let label =
+            |(name, value): &(&str, &str)| format!("labels.\"io.kubernetes.{name}\"=={value}");
+        let filter: Vec<String> = labels.iter().map(label).collect();
+        // What has ended may still be known to containerd, but not to runc.
+        let script = format!(
+            "for id in $(ctr --namespace k8s.io containers list --quiet \"$1\"); do
+                 state={RUNC_ROOT}/$id/state.json
+                 [ ! -e $state ] || echo $id $(jq .init_process_pid $state)
+             done"
+        );
+        let found = self
+            .node
+            .run(&["bash", "-c", &script, "running", &filter.join(",")]);
+        let lines = found.stdout.lines().filter_map(|line| {
+            let (id, pid) = line.split_once(' ')?;
+            Some((id.to_owned(), pid.parse().ok()?))
+        });
+        lines.collect()
+    }
+
+    /// Gives containerd the images of the project's programs, as `images/build --debug` made them.
+    pub(super) fn import_programs(&self) {
+        for program in ["stillframe-operator", "stillframe-node-agent"] {
+            let archive = built_image(program);
+            let file = format!("{program}.tar");
+            let there = self.node.path(&file);
+            // A second name where that goes, since it is large.
+            if fs::hard_link(&archive, &there).is_err() {
+                fs::copy(&archive, &there).unwrap_or_else(|error| {
+                    panic!(
+                        "failed to copy {} into the node: {error}",
+                        archive.display()
+                    )
+                });
+            }
+            let import = format!(
+                "{WAIT_FOR_CONTAINERD}; ctr -n k8s.io images import /run/rig/{file}; rm /run/rig/{file}"
+            );
+            self.node.shell(&import).ok();
+        }
+    }
+
     /// Ends the kubelet at once; containers go on.
     pub(super) fn stop_kubelet(&self) {
         let kubelet = lock(&self.kubelet).take();
@@ -141,7 +239,7 @@ impl Worker {
 
     /// What the parts of this node said last, for messages.
     pub(super) fn explain(&self) -> String {
-        [&self.containerd, &self.kubelet]
+        [&self.containerd, &self.kubelet, &self.proxy]
             .into_iter()
             .map(|slot| lock(slot).as_ref().map_or_else(String::new, last_lines))
             .collect()

@@ -1,4 +1,4 @@
-//! Objects whose status somebody with rights on it has written by hand, to have another's container dumped.
+//! Objects whose status was written to have another's container dumped, by the only one who can: a taken operator.
 
 use rig::cluster::{Manifest, Pod};
 use rig::{Checkpoint, Mission};
@@ -14,13 +14,17 @@ fn never_started(name: &str) -> Manifest {
     )
 }
 
-/// A checkpoint of the pod that is never started, after somebody has written this assignment.
-fn forged(namespace: &str, name: &str, pod: &str, assignment: &Value) -> Checkpoint<'static> {
+/// A checkpoint of the pod that is never started, after somebody has written this assignment with the operator's rights.
+fn forged(
+    operator: &str,
+    [namespace, name, pod]: [&str; 3],
+    assignment: &Value,
+) -> Checkpoint<'static> {
     let mission = Mission::shared();
     let spec = json!({"source": {"podName": pod}});
     let checkpoint = mission.checkpoint_in(namespace, name, &spec);
     checkpoint.wait_while("WaitingForContainer");
-    mission.cluster().kubectl(&[
+    let refused = mission.cluster().try_kubectl(&[
         "patch",
         "cckpt",
         name,
@@ -31,6 +35,9 @@ fn forged(namespace: &str, name: &str, pod: &str, assignment: &Value) -> Checkpo
         "--patch",
         &json!({"status": assignment}).to_string(),
     ]);
+    let why = "written by the operator and the node agents alone";
+    assert!(refused.stderr.contains(why), "{refused:#?}");
+    checkpoint.patch_status_with(operator, assignment);
     checkpoint
 }
 
@@ -78,26 +85,28 @@ fn a_container_that_the_object_does_not_own_is_not_touched() {
     };
     let truth = assignment(&id, "app");
     let sandbox = assignment(&sandbox_of(&victim), "");
+    let operator = Mission::shared().installation().operator_token();
     let cases = [
         (
-            "attacker",
-            "other-namespace",
-            "bait",
+            ["attacker", "other-namespace", "bait"],
             &truth,
             "sandbox-namespace",
         ),
         (
-            "attacker",
-            "other-namespace-same-name",
-            "victim",
+            ["attacker", "other-namespace-same-name", "victim"],
             &truth,
             "sandbox-namespace",
         ),
-        ("attacker", "sandbox", "victim", &sandbox, "container-type"),
-        ("default", "other-pod", "bait", &truth, "sandbox-name"),
+        (
+            ["attacker", "sandbox", "victim"],
+            &sandbox,
+            "container-type",
+        ),
+        (["default", "other-pod", "bait"], &truth, "sandbox-name"),
     ];
-    for (namespace, name, pod, assignment, says) in cases {
-        let checkpoint = forged(namespace, name, pod, assignment);
+    for (names, assignment, says) in cases {
+        let [namespace, name, _] = names;
+        let checkpoint = forged(&operator, names, assignment);
         let said = checkpoint.wait_failed("IdentityMismatch");
         assert!(said.contains(says), "{name}: {said}");
         let status = checkpoint.status();

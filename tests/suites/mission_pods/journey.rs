@@ -11,25 +11,6 @@ use serde_json::{Value, json};
 /// Where the agents keep images.
 pub(crate) const IMAGES: &str = "/var/lib/stillframe/images";
 
-/// Runs in the node: makes a bundle of what a pod's container was started from, restores the image into it, and shows the
-/// first numbers that the restored container prints. Arguments: the container's id, the image directory.
-const RESTORE: &str = r#"
-task=/run/containerd/io.containerd.runtime.v2.task/k8s.io/$1
-name=restored-${1:0:12} bundle=/run/rig/restored-${1:0:12}
-mkdir -p $bundle/rootfs
-jq --arg name /$name '.linux.cgroupsPath = $name' $task/config.json >$bundle/config.json
-cp -ax $task/rootfs/. $bundle/rootfs/
-runc restore --detach --bundle $bundle --image-path "$2" --work-path $bundle $name </dev/null >$bundle/said 2>&1 ||
-    { cat $bundle/said; tail -n 20 $bundle/restore.log; exit 1; }
-for n in $(seq 300); do
-    [ "$(wc -l <$bundle/said)" -lt 3 ] || break
-    sleep 0.1
-done
-head -n 3 $bundle/said
-runc delete --force $name
-rm -r $bundle
-"#;
-
 /// A pod's only container, or the one of this name.
 pub(crate) fn source(pod: &Pod<'_>, container: Option<&str>) -> Value {
     let mut source = json!({"podName": pod.name()});
@@ -145,25 +126,7 @@ pub(crate) fn there_and_back(pod: &Pod<'_>, spec: &Value) {
     let status = checkpoint.wait_ready();
     let after = printed(pod, "app");
     is_whole(&checkpoint, &status);
-    let id = pod.container_id("app").expect("the container runs");
-    let output = node()
-        .command("bash")
-        .args(["-euc", RESTORE, "restore", &id, &checkpoint.image()])
-        .output()
-        .ok();
-    let numbers: Vec<u64> = output
-        .stdout
-        .lines()
-        .filter_map(|line| line.parse().ok())
-        .collect();
-    let [first, second, third] = numbers[..] else {
-        panic!("three numbers were expected: {output:#?}");
-    };
-    assert!(
-        (before..=after + 1).contains(&first),
-        "{first} is not from {before} to {after}"
-    );
-    assert_eq!([second, third], [first + 1, first + 2]);
+    checkpoint.must_come_back(before, after);
     until("the pod goes on", || printed(pod, "app") > after);
     checkpoint.delete();
 }

@@ -3,6 +3,7 @@
 use nix::sys::signal::Signal;
 use rig::Mission;
 use rig::cluster::Manifest;
+use rig::installation::AGENTS;
 use serde_json::{Value, json};
 
 use crate::journey::{checkpoint_of, counts_on, images_like, node, source, until};
@@ -108,52 +109,25 @@ fn a_container_that_was_restarted_before_its_dump_is_refused() {
     pod.delete();
 }
 
-/// Moves the process whose command line has `$1` into the cgroups of the process `$2`, in all hierarchies that
-/// both know, and prints where it was before.
-const JOIN: &str = r#"
-agent=$(pgrep --full --oldest -- "$1")
-paste -d' ' <(sort -t: -k2 /proc/$agent/cgroup) <(sort -t: -k2 /proc/$2/cgroup) | while read ours theirs; do
-    controllers=${theirs#*:} controllers=${controllers%%:*} theirs=${theirs#*:*:} ours=${ours#*:*:}
-    folder=/sys/fs/cgroup/${controllers#name=}
-    [ -n "$controllers" ] || folder=/sys/fs/cgroup/unified
-    [ -e $folder$theirs/cgroup.procs ] || continue
-    echo $folder$ours
-    echo $agent >$folder$theirs/cgroup.procs
-done
-grep freezer /proc/$agent/cgroup >&2
-"#;
-
-/// Moves the same process into the cgroups that standard arguments from `$2` on name.
-const RETURN: &str = r#"
-agent=$(pgrep --full --oldest -- "$1")
-shift
-for folder; do echo $agent >$folder/cgroup.procs; done
-"#;
-
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn the_agents_own_container_is_refused() {
     let mission = Mission::shared();
-    let pod = mission.cluster().run(&Manifest::new("own"));
-    let before = pod.count_beyond("app", 3);
-    // An agent that runs in a pod is in that container's cgroups.
-    let agent = "stillframe-node-agent run --node-name node-a";
-    let pid = pod.pid("app").expect("it runs").to_string();
-    let joined = node()
-        .run(&["bash", "-euc", JOIN, "join", agent, &pid])
-        .ok();
-    let id = pod.container_id("app").expect("it runs");
-    assert!(joined.stderr.contains(&id), "{joined:#?}");
-    let checkpoint = mission.checkpoint_of("of-own", "own");
-    let status = checkpoint.wait_complete();
-    let mut back = vec!["bash", "-euc", RETURN, "return", agent];
-    back.extend(joined.stdout.lines());
-    node().run(&back).ok();
+    let cluster = mission.cluster();
+    let output = "--output=jsonpath={.items[0].metadata.name}";
+    let args = ["get", "pods", "--namespace", AGENTS, output];
+    let agent = cluster.kubectl(&args);
+    let restarts = ".status.containerStatuses[0].restartCount";
+    let before = cluster.pod(AGENTS, &agent).field(restarts);
+    let spec = json!({"source": {"podName": agent}});
+    let checkpoint = mission.checkpoint_in(AGENTS, "of-own", &spec);
     checkpoint.wait_failed("SelfCheckpoint");
-    was_not_begun(&status);
-    assert_eq!(images_like("default", "of-own"), [""; 0]);
-    counts_on(&pod, "app", before);
-    // Elsewhere the same agent may.
-    mission.checkpoint_of("of-own-later", "own").wait_ready();
+    was_not_begun(&checkpoint.status());
+    assert_eq!(images_like(AGENTS, "of-own"), [""; 0]);
+    assert_eq!(cluster.pod(AGENTS, &agent).field(restarts), before);
+    // Others it may.
+    let pod = cluster.run(&Manifest::new("other-than-own"));
+    checkpoint_of(&pod, "app", &source(&pod, None));
+    checkpoint.delete();
     pod.delete();
 }

@@ -1,9 +1,6 @@
 //! Removes from parents what a complete image holds anew.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{path::Path, process::Stdio};
 
 use crate::checkpoint::Engine;
 
@@ -11,9 +8,9 @@ use crate::checkpoint::Engine;
 /// can be restored either way.
 pub(super) fn run(engine: &Engine, image: &Path) -> Result<(), String> {
     let failed = |said: &str| format!("autoDedup left the parents as they were: {said}");
-    let program = engine.launch.resolve();
-    let program = program.map_err(|error| failed(&error.to_string()))?;
-    let output = Command::new(program)
+    let command = engine.launch.command();
+    let output = command
+        .map_err(|error| failed(&error.to_string()))?
         .args(["dedup", "--no-default-config", "-D"])
         .arg(image)
         .stdin(Stdio::null())

@@ -37,7 +37,7 @@ impl ImageRoot {
                 let below = at.join(name);
                 if leads_to(self.path(), &inner, &below, &wanted)? {
                     found.push(child_name(&below, name));
-                } else if !is_owned(&dir, name)? {
+                } else if !dir.is_owned(name)? {
                     waiting.push((inner, below));
                 }
             }
@@ -54,13 +54,15 @@ fn leads_to(root: &Path, dir: &Dir, at: &Path, wanted: &Path) -> Result<bool, Er
     Ok(reached.is_some_and(|reached| reached == wanted))
 }
 
-/// Nothing of anybody lies in an image, or in what belongs to one.
-fn is_owned(dir: &Dir, name: &str) -> Result<bool, Error> {
-    let image = name
-        .strip_suffix(".partial")
-        .or_else(|| name.strip_suffix(".work"))
-        .unwrap_or(name);
-    Ok(dir.kind(file_name(image))?.is_some())
+impl Dir {
+    /// Whether a directory belongs to an image: nothing of anybody else lies in it.
+    pub(super) fn is_owned(&self, name: &str) -> Result<bool, Error> {
+        let image = name
+            .strip_suffix(".partial")
+            .or_else(|| name.strip_suffix(".work"))
+            .unwrap_or(name);
+        Ok(self.kind(file_name(image))?.is_some())
+    }
 }
 
 /// The path without the namespace, and an unfinished image under its final name.

@@ -77,6 +77,53 @@ fn a_place_is_made_for_its_owner_alone() {
 }
 
 #[test]
+fn a_namespace_s_complete_images_are_counted_as_their_owner_files_tell() {
+    let disk = Disk::new();
+    let used = |namespace: &str| disk.root.used(namespace).unwrap();
+    assert_eq!(used("shop"), 0);
+    let noted = |path: &str, uid: &str, size_bytes: u64| {
+        let place = disk.image(path, uid, None);
+        let mut owner = owner(uid);
+        owner.report = Some(SavedReport {
+            size_bytes,
+            ..report()
+        });
+        place.record(&owner).unwrap();
+        place
+    };
+    noted("a", "one", 1000);
+    let two = noted("nightly/deep/b", "two", 500);
+    assert_eq!(used("shop"), 1500);
+    // One byte, which is all there is in it, and nothing noted.
+    disk.image("c", "three", None);
+    assert_eq!(used("shop"), 1501);
+    // Taken, and not complete.
+    disk.place("d").reserve(&owner("four")).unwrap();
+    assert_eq!(used("shop"), 1501);
+    assert_eq!(used("bank"), 0);
+    two.remove("two").unwrap();
+    assert_eq!(used("shop"), 1001);
+}
+
+fn report() -> SavedReport {
+    SavedReport {
+        started: Time(Timestamp::UNIX_EPOCH),
+        ended: Time(Timestamp::UNIX_EPOCH),
+        pause_microseconds: None,
+        dump_microseconds: 0,
+        publish_microseconds: 0,
+        size_bytes: 0,
+        files: 1,
+        digest: None,
+        stats: None,
+        criu_version: String::new(),
+        network_lock: None,
+        runtime: None,
+        warnings: Vec::new(),
+    }
+}
+
+#[test]
 fn the_place_of_another_object_is_taken() {
     let disk = Disk::new();
     disk.image("a", "one", None);

@@ -8,6 +8,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use crate::apart::Hierarchy;
+
 /// A mounted cgroup hierarchy, as `/proc/PID/mountinfo` tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CgroupMount {
@@ -96,6 +98,29 @@ pub fn parse_membership(text: &[u8]) -> Membership {
     cgroups
 }
 
+/// The hierarchies that this process sees mounted under [`ROOT`](super::ROOT).
+///
+/// # Errors
+/// Its mounts cannot be read.
+pub fn hierarchies() -> io::Result<Vec<Hierarchy>> {
+    Ok(below(Path::new(super::ROOT), &own_mounts()?))
+}
+
+/// Those among `mounts` that are mounted at a directory or below it, each place once.
+fn below(dir: &Path, mounts: &[CgroupMount]) -> Vec<Hierarchy> {
+    let mut found: BTreeMap<&Path, bool> = BTreeMap::new();
+    for mount in mounts.iter().filter(|m| m.mountpoint.starts_with(dir)) {
+        let cpuset = !mount.unified && mount.options.iter().any(|option| option == "cpuset");
+        // The kernel lists them in the order in which they were mounted: the last is the one seen.
+        found.insert(&mount.mountpoint, cpuset);
+    }
+    let hierarchy = |(dir, cpuset): (&Path, bool)| Hierarchy {
+        dir: dir.to_owned(),
+        cpuset,
+    };
+    found.into_iter().map(hierarchy).collect()
+}
+
 /// The cgroup mounts that this process sees.
 pub(in crate::runtime) fn own_mounts() -> io::Result<Vec<CgroupMount>> {
     Ok(parse_mounts(&fs::read("/proc/self/mountinfo")?))
@@ -161,6 +186,28 @@ mod tests {
         assert_eq!(points, expected);
         assert_eq!(mounts[1].root, Path::new("/in"));
         assert!(mounts[3].unified && !mounts[2].unified);
+    }
+
+    #[test]
+    fn each_hierarchy_is_named_once_and_the_cpuset_is_known() {
+        let more = b"\
+            50 1 0:40 / /mnt/cgroup rw - cgroup cgroup rw,pids\n\
+            51 31 0:41 / /sys/fs/cgroup/x rw - cgroup cgroup rw,cpu\n\
+            52 51 0:42 / /sys/fs/cgroup/x rw - cgroup cgroup rw,cpuset\n";
+        let mounts = parse_mounts(&[MOUNTINFO, more].concat());
+        let found = below(Path::new("/sys/fs/cgroup"), &mounts);
+        let found: Vec<_> = found
+            .iter()
+            .map(|h| (h.dir.to_str().unwrap(), h.cpuset))
+            .collect();
+        let expected = [
+            ("/sys/fs/cgroup/a b", false),
+            ("/sys/fs/cgroup/freezer", false),
+            ("/sys/fs/cgroup/memory", false),
+            ("/sys/fs/cgroup/unified", false),
+            ("/sys/fs/cgroup/x", true),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -14,6 +14,7 @@ struct Shape {
     deleted: bool,
     assigned: bool,
     finished: bool,
+    changed: bool,
     ttl: Option<u32>,
     pod: bool,
     phase: Option<&'static str>,
@@ -26,14 +27,14 @@ struct Shape {
 
 prop_compose! {
     fn shapes()(
-        (held, deleted, assigned, finished) in any::<(bool, bool, bool, bool)>(),
+        (held, deleted, assigned, finished, changed) in any::<(bool, bool, bool, bool, bool)>(),
         (pod, runs, agent, node) in any::<(bool, bool, bool, bool)>(),
         ttl in proptest::option::of(0_u32..400),
         phase in proptest::option::of(prop_oneof![Just("Running"), Just("Pending"), Just("Failed")]),
         parent in proptest::option::of(any::<bool>()),
         second in 0_i64..400,
     ) -> Shape {
-        Shape { held, deleted, assigned, finished, ttl, pod, phase, runs, agent, parent, node, second }
+        Shape { held, deleted, assigned, finished, changed, ttl, pod, phase, runs, agent, parent, node, second }
     }
 }
 
@@ -50,6 +51,7 @@ fn object(shape: &Shape) -> ContainerCheckpoint {
         object.metadata.finalizers = None;
     }
     object.metadata.deletion_timestamp = shape.deleted.then(|| time(50));
+    object.metadata.generation = Some(if shape.changed { 2 } else { 1 });
     object.spec.ttl_seconds_after_finished = shape.ttl;
     object.spec.options.parent_ref = shape.parent.map(|_| object_name("parent"));
     object
@@ -97,6 +99,12 @@ proptest! {
                 }
                 Act::DropFinalizer => object.metadata.finalizers = None,
                 Act::Delete => object.metadata.deletion_timestamp = Some(time(shape.second)),
+                Act::Observe(status) => {
+                    let mut before = object.status.clone().unwrap();
+                    before.observed_generation = status.observed_generation;
+                    prop_assert_eq!(&before, &*status, "the rest of a final status stays");
+                    object.status = Some(*status);
+                }
                 Act::Wait(status) | Act::Assign(status) | Act::Fail(_, status) => {
                     prop_assert!(!finished_before, "a final status is not written again");
                     prop_assert!(!object.is_deleted(), "a deleted object is not decided about");

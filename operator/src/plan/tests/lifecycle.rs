@@ -1,6 +1,6 @@
 //! From the creation of an object to its end, apart from its assignment.
 
-use stillframe_crds::condition;
+use stillframe_crds::{condition, names};
 
 use super::*;
 use crate::fixtures::{assigned, at, checkpoint, condition_of, ready, time};
@@ -132,6 +132,66 @@ fn a_finished_object_is_deleted_when_its_time_to_live_is_over() {
     let mut unfinished = assigned("one");
     unfinished.spec.ttl_seconds_after_finished = Some(0);
     assert_eq!(word(&on(&unfinished, true, 60)), "nothing");
+}
+
+/// Marks of an object, and whether its time to live is honoured.
+fn marked(
+    checkpoint: ContainerCheckpoint,
+    label: &str,
+    allowed: Option<&str>,
+) -> ContainerCheckpoint {
+    let mut marked = checkpoint;
+    marked.metadata.labels = Some([(label.to_owned(), "x".to_owned())].into());
+    let annotation = allowed.map(|value| (names::ALLOW_TTL.to_owned(), value.to_owned()));
+    marked.metadata.annotations = Some(annotation.into_iter().collect());
+    marked
+}
+
+#[test]
+fn what_git_would_bring_back_does_not_expire_unless_that_is_allowed() {
+    let flux = names::TRACKING_LABELS[0];
+    for (label, allowed, expired) in [
+        ("app", None, "delete"),
+        (flux, None, "nothing"),
+        (flux, Some("false"), "nothing"),
+        (flux, Some("true"), "delete"),
+        (names::INSTANCE_LABEL, None, "nothing"),
+    ] {
+        let mut finished = marked(ready("one"), label, allowed);
+        finished.spec.ttl_seconds_after_finished = Some(0);
+        let plan = on(&finished, true, 500);
+        assert_eq!(word(&plan), expired, "{label} {allowed:?}");
+        assert_eq!(
+            (plan.notice, plan.again),
+            (None, None),
+            "{label} {allowed:?}"
+        );
+    }
+}
+
+#[test]
+fn that_it_does_not_expire_is_told_with_the_first_write() {
+    let flux = names::TRACKING_LABELS[0];
+    for (label, allowed, ttl, told) in [
+        (flux, None, Some(0), true),
+        (flux, Some("true"), Some(0), false),
+        (flux, None, None, false),
+        ("app", None, Some(0), false),
+    ] {
+        let mut new = without_finalizer(marked(checkpoint("new"), label, allowed));
+        new.spec.ttl_seconds_after_finished = ttl;
+        let plan = on(&new, true, 1);
+        assert_eq!(plan.act, Act::AddFinalizer);
+        let row = (label, allowed, ttl);
+        assert_eq!(plan.notice.is_some(), told, "{row:?}");
+        if let Some(Notice { reason, note }) = plan.notice {
+            assert_eq!(reason, Reason::TTLIgnored);
+            assert!(
+                note.contains(flux) && note.contains("stillframe.dev/allow-ttl=true"),
+                "{note}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::{
 use kube::Client;
 use tracing::{error, warn};
 
+mod act;
 mod agent;
 pub mod args;
 mod attempt;
@@ -38,6 +39,7 @@ pub mod page_server;
 pub mod place;
 mod removal;
 pub mod report;
+mod retry;
 mod salvage;
 #[cfg(test)]
 mod sample;
@@ -45,6 +47,7 @@ mod serve;
 pub mod status;
 pub mod stop;
 pub mod store;
+mod task;
 pub mod watch;
 pub mod work;
 

@@ -45,6 +45,8 @@ pub enum Busy {
     Ending,
     /// It removes the image.
     Removing,
+    /// It could not remove the image, and tries again later.
+    Waiting,
 }
 
 /// What the object's place holds of the object's own.
@@ -99,7 +101,7 @@ pub fn decide(object: &ContainerCheckpoint, local: Local, now: Timestamp) -> Act
     let unwanted = object.is_deleted() || object.is_finished();
     match busy {
         Busy::Working if unwanted => return Action::Cancel,
-        Busy::Working | Busy::Ending | Busy::Removing => return Action::Nothing,
+        Busy::Working | Busy::Ending | Busy::Removing | Busy::Waiting => return Action::Nothing,
         Busy::Idle => {}
     }
     if object.is_deleted() {

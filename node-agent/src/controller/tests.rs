@@ -1,6 +1,8 @@
 //! The whole agent against an API server in memory, with dumps that need no CRIU.
 
 use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -57,6 +59,13 @@ impl Scene {
     fn image(&self, name: &str) -> PathBuf {
         let root = self.images().path().to_owned();
         root.join(format!("shop/{name}-uid-{name}"))
+    }
+
+    /// Whether everybody may write to the namespace's directory: nothing is removed there then.
+    fn open_to_others(&self, open: bool) {
+        let dir = self.images().path().join("shop");
+        let mode = Permissions::from_mode(if open { 0o777 } else { 0o700 });
+        std::fs::set_permissions(dir, mode).unwrap();
     }
 
     fn start(&self, grace: Duration) -> Running {
@@ -175,6 +184,63 @@ async fn the_image_of_a_deleted_object_goes_and_that_is_reported() {
     );
     assert!(!scene.image("a").exists());
     agent.end().await;
+}
+
+#[tokio::test]
+async fn a_removal_is_tried_again_as_the_object_says_by_then() {
+    let scene = Scene::new();
+    scene.api.create("a", &json!({}), &json!({}));
+    let agent = scene.start(LONG);
+    scene.api.until("a", "Ready", "True").await;
+    scene.open_to_others(true);
+    scene.api.delete("a");
+    let reason = scene.api.until("a", "ImageRemoved", "False").await;
+    assert_eq!(reason, "RemovalFailed");
+    scene.open_to_others(false);
+    let retain = json!({"metadata": {"generation": 2}, "spec": {"deletionPolicy": "Retain"}});
+    scene.api.change("a", &retain);
+    let reason = scene.api.until("a", "ImageRemoved", "True").await;
+    assert_eq!(reason, "ImageRetained");
+    assert!(scene.image("a").is_dir());
+    agent.end().await;
+}
+
+#[tokio::test]
+async fn a_removal_that_fails_is_said_once_and_tried_again_by_itself() {
+    let scene = Scene::new();
+    scene.api.create("a", &json!({}), &json!({}));
+    let agent = scene.start(LONG);
+    scene.api.until("a", "Ready", "True").await;
+    scene.open_to_others(true);
+    scene.api.delete("a");
+    scene.api.until("a", "ImageRemoved", "False").await;
+    let writes = scene.api.writes().len();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(scene.api.writes().len(), writes);
+    scene.open_to_others(false);
+    scene.api.until("a", "ImageRemoved", "True").await;
+    assert!(!scene.image("a").exists());
+    agent.end().await;
+}
+
+#[tokio::test]
+async fn a_removal_that_fails_ends_with_its_object_and_keeps_no_agent() {
+    let scene = Scene::new();
+    scene.api.create("a", &json!({}), &json!({}));
+    scene.api.create("b", &json!({}), &json!({}));
+    let agent = scene.start(Duration::from_hours(1));
+    for name in ["a", "b"] {
+        scene.api.until(name, "Ready", "True").await;
+    }
+    scene.open_to_others(true);
+    for name in ["a", "b"] {
+        scene.api.delete(name);
+        scene.api.until(name, "ImageRemoved", "False").await;
+    }
+    scene.api.finalize("a");
+    tokio::time::timeout(LONG, agent.end()).await.unwrap();
+    scene.open_to_others(false);
+    assert!(scene.image("a").is_dir() && scene.image("b").is_dir());
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ impl<D: Dumper> Agent<D> {
                     return;
                 }
                 let about = object.clone();
-                let settled = object.is_finished();
+                let settled = is_settled(&object);
                 if self.store.put(*object) && (self.synced || settled) {
                     self.handle(about);
                     if settled {
@@ -162,15 +162,19 @@ impl<D: Dumper> Agent<D> {
         }
     }
 
-    /// Deleted objects may have waited for others to go.
+    /// Deleted objects may have waited for what has just been settled.
     fn handle_waiting(&mut self) {
         if !self.synced {
             return;
         }
         for object in self.store.open() {
-            if object.is_deleted() {
-                self.handle(object);
+            if !object.is_deleted() {
+                continue;
             }
+            if let Some(task) = object.uid().and_then(|uid| self.tasks.get_mut(&uid)) {
+                task.stir();
+            }
+            self.handle(object);
         }
     }
 
@@ -267,12 +271,19 @@ impl<D: Dumper> Agent<D> {
         }
     }
 
+    /// A look is over.
     fn looked(&mut self, task: &Task, uid: &str, object: Box<ContainerCheckpoint>, look: Look) {
         let known = self.store.get(uid).cloned().map(Box::new);
         match known {
             // What is looked for depends on that.
             Some(known) if Judged::of(&known) != task.judged => self.handle(known),
             known => self.act(known.unwrap_or(object), look),
+        }
+        // What was seen may have gone during the look.
+        if task.again
+            && let Some(next) = self.tasks.get_mut(uid)
+        {
+            next.again = true;
         }
     }
 
@@ -283,7 +294,7 @@ impl<D: Dumper> Agent<D> {
             refused,
             retry,
         } = ended;
-        let settled = object.is_some();
+        let settled = object.as_deref().is_some_and(is_settled);
         let news = object.is_some_and(|object| self.store.put(*object));
         let known = self.store.get(uid).cloned().map(Box::new);
         if let Some(object) = known.filter(|_| !refused) {
@@ -294,21 +305,11 @@ impl<D: Dumper> Agent<D> {
                 self.wait(uid.to_owned(), &object);
             }
         }
-        if settled {
-            self.handle_waiting_but(uid);
+        if !retry {
+            self.waits.forget(uid);
         }
-    }
-
-    /// As [`Self::handle_waiting`], but for one, whose own task has just ended.
-    fn handle_waiting_but(&mut self, uid: &str) {
-        for object in self.store.open() {
-            let namespace = object.namespace().unwrap_or_default();
-            let children = self.store.children_of(&namespace, &object.name_any());
-            // One that still waits would go round for ever.
-            let waits = !children.is_empty();
-            if object.is_deleted() && !waits && object.metadata.uid.as_deref() != Some(uid) {
-                self.handle(object);
-            }
+        if settled {
+            self.handle_waiting();
         }
     }
 
@@ -349,6 +350,17 @@ impl<D: Dumper> Agent<D> {
             let message = async move { Message::Ended(work.await) };
             self.spawn(uid, task, message);
         }
+    }
+}
+
+/// Whether nobody has to wait for an object any longer: its dump has ended, or its image is removed.
+/// What a removal that waits says of itself settles nothing, or two that wait would wake each other
+/// for ever.
+fn is_settled(object: &ContainerCheckpoint) -> bool {
+    if object.is_deleted() {
+        decide::is_removed(object)
+    } else {
+        object.is_finished()
     }
 }
 

@@ -140,7 +140,8 @@ fn deleted(object: &ContainerCheckpoint, children: bool) -> Action {
     }
 }
 
-fn is_removed(object: &ContainerCheckpoint) -> bool {
+/// Whether it has been said that nothing of the image is left to remove.
+pub(super) fn is_removed(object: &ContainerCheckpoint) -> bool {
     let status = object.status.as_ref();
     status.is_some_and(|status| condition::holds(&status.conditions, IMAGE_REMOVED))
 }

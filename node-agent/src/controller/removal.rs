@@ -69,8 +69,12 @@ impl<D: Dumper> Job<D> {
             Reason::ChildrenDepend.meaning(),
             children.join(", ")
         );
-        self.say_of_removal(false, Reason::ChildrenDepend, &message)
-            .await
+        let said = self.say_of_removal(false, Reason::ChildrenDepend, &message);
+        Ended {
+            // Nobody tells of images that go by hand.
+            retry: true,
+            ..said.await
+        }
     }
 
     /// Removes the image of a checkpoint that has failed all the same.

@@ -2,8 +2,10 @@
 
 use std::{
     fs::Permissions,
+    io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -28,6 +30,36 @@ struct Scene {
     api: Api,
     stub: Stub,
     scratch: tempfile::TempDir,
+}
+
+/// What the agents of this thread say.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(move || log.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    fn decisions(&self) -> usize {
+        let said = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        said.matches("decided").count()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, said: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(said)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct Running {
@@ -271,6 +303,40 @@ async fn a_parent_waits_for_its_child_to_go() {
         scene.api.until("a", "ImageRemoved", "True").await,
         "ImageDeleted"
     );
+    agent.end().await;
+}
+
+#[tokio::test]
+async fn parents_of_images_that_no_object_owns_wait_quietly_and_see_them_go() {
+    let log = Log::default();
+    let _guard = log.listen();
+    let scene = Scene::new();
+    let agent = scene.start(LONG);
+    let child = |name: &str| scene.images().path().join(format!("shop/child-of-{name}"));
+    for name in ["a", "b"] {
+        scene.api.create(name, &json!({}), &json!({}));
+        scene.api.until(name, "Ready", "True").await;
+        std::fs::create_dir(child(name)).unwrap();
+        std::fs::set_permissions(child(name), Permissions::from_mode(0o700)).unwrap();
+        let link = child(name).join("parent");
+        std::os::unix::fs::symlink(format!("../{name}-uid-{name}"), link).unwrap();
+    }
+    for name in ["a", "b"] {
+        scene.api.delete(name);
+        let reason = scene.api.until(name, "ImageRemoved", "False").await;
+        assert_eq!(reason, "ChildrenDepend");
+    }
+    let before = log.decisions();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let decided = log.decisions() - before;
+    assert!(decided < 10, "they wake each other: {decided}");
+    for name in ["a", "b"] {
+        std::fs::remove_dir_all(child(name)).unwrap();
+    }
+    for name in ["a", "b"] {
+        scene.api.until(name, "ImageRemoved", "True").await;
+        assert!(!scene.image(name).exists());
+    }
     agent.end().await;
 }
 

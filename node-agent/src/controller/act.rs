@@ -36,7 +36,7 @@ pub(super) fn work<D: Dumper>(
         place,
         holds: _,
         report,
-        children: _,
+        children: seen,
         trouble,
     } = look;
     let goes = job.object.is_deleted() || job.object.is_finished();
@@ -55,6 +55,11 @@ pub(super) fn work<D: Dumper>(
         Action::TimeOut => (Busy::Working, job.time_out().boxed()),
         Action::Remove => (Busy::Removing, job.remove(place).boxed()),
         Action::Discard => (Busy::Removing, job.discard(place).boxed()),
+        Action::FailRemoval => {
+            let why = seen.err()?;
+            let work = async move { job.not_removed(why).await };
+            (Busy::Removing, work.boxed())
+        }
         Action::WaitForChildren => {
             let work = async move { job.wait_for_children(&children).await };
             (Busy::Removing, work.boxed())

@@ -19,7 +19,7 @@ use super::{
     act::{self, Around},
     attempt::called,
     context::Context,
-    decide::{self, Action, Busy, Holds, Local},
+    decide::{self, Action, Busy, Children, Holds, Local},
     dump::Dumper,
     job::{Ended, Job, Wish},
     look::{self, Look},
@@ -187,7 +187,7 @@ impl<D: Dumper> Agent<D> {
             let local = Local {
                 busy: task.busy,
                 holds: Holds::Nothing,
-                children: false,
+                children: Children::None,
                 free: false,
                 stopping: self.stopping,
             };
@@ -319,13 +319,18 @@ impl<D: Dumper> Agent<D> {
         };
         let namespace = object.namespace().unwrap_or_default();
         let mut children = self.store.children_of(&namespace, &object.name_any());
-        children.extend(look.children.iter().cloned());
+        children.extend(look.children.iter().flatten().cloned());
+        let any = match &look.children {
+            _ if !children.is_empty() => Children::Some,
+            Ok(_) => Children::None,
+            Err(_) => Children::Unknown,
+        };
         let status = object.status.as_ref();
         let container = status.and_then(|status| status.container_id.as_deref());
         let local = Local {
             busy: Busy::Idle,
             holds: look.holds,
-            children: !children.is_empty(),
+            children: any,
             free: container.is_some_and(|id| self.context.queue.is_free(id)),
             stopping: self.stopping,
         };

@@ -30,6 +30,8 @@ pub enum Action {
     Discard,
     /// Say that other images build on this one.
     WaitForChildren,
+    /// Say that nobody can tell whether other images build on this one.
+    FailRemoval,
     /// Nothing, until something changes.
     Nothing,
 }
@@ -60,6 +62,17 @@ pub enum Holds {
     Image,
 }
 
+/// Whether other images build on the object's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Children {
+    /// None does.
+    None,
+    /// Some do.
+    Some,
+    /// Nobody can tell.
+    Unknown,
+}
+
 /// What is known here about an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Local {
@@ -68,7 +81,7 @@ pub struct Local {
     /// What its place holds.
     pub holds: Holds,
     /// Other images build on its own.
-    pub children: bool,
+    pub children: Children,
     /// It could be dumped at once.
     pub free: bool,
     /// No new work is taken.
@@ -130,13 +143,14 @@ pub fn decide(object: &ContainerCheckpoint, local: Local, now: Timestamp) -> Act
     }
 }
 
-fn deleted(object: &ContainerCheckpoint, children: bool) -> Action {
+fn deleted(object: &ContainerCheckpoint, children: Children) -> Action {
     if is_removed(object) {
-        Action::Nothing
-    } else if children && object.spec.deletion_policy == DeletionPolicy::Delete {
-        Action::WaitForChildren
-    } else {
-        Action::Remove
+        return Action::Nothing;
+    }
+    match (object.spec.deletion_policy, children) {
+        (DeletionPolicy::Delete, Children::Some) => Action::WaitForChildren,
+        (DeletionPolicy::Delete, Children::Unknown) => Action::FailRemoval,
+        (DeletionPolicy::Delete, Children::None) | (DeletionPolicy::Retain, _) => Action::Remove,
     }
 }
 

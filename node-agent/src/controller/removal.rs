@@ -25,7 +25,7 @@ impl<D: Dumper> Job<D> {
         };
         let reason = match done {
             Ok(reason) => reason,
-            Err(error) => return self.not_removed(&error).await,
+            Err(error) => return self.not_removed(chain(&error)).await,
         };
         info!(object = report::reference(&self.object), %reason, "an object goes");
         let message = match (&place, reason) {
@@ -94,8 +94,8 @@ impl<D: Dumper> Job<D> {
         Ended::default()
     }
 
-    async fn not_removed(&self, error: &place::Error) -> Ended {
-        let message = chain(error);
+    /// Says why the image is still there.
+    pub(super) async fn not_removed(&self, message: String) -> Ended {
         warn!(
             object = report::reference(&self.object),
             error = message,

@@ -341,6 +341,43 @@ async fn parents_of_images_that_no_object_owns_wait_quietly_and_see_them_go() {
 }
 
 #[tokio::test]
+async fn a_parent_stays_while_nobody_can_tell_whether_it_has_children() {
+    let scene = Scene::new();
+    let agent = scene.start(LONG);
+    for name in ["a", "kept"] {
+        scene.api.create(name, &json!({}), &json!({}));
+        scene.api.until(name, "Ready", "True").await;
+    }
+    let child = scene.images().path().join("shop/child");
+    std::fs::create_dir(&child).unwrap();
+    std::os::unix::fs::symlink("../a-uid-a", child.join("parent")).unwrap();
+    std::fs::set_permissions(&child, Permissions::from_mode(0o777)).unwrap();
+    scene.api.delete("a");
+    let removed = |object: &ContainerCheckpoint| {
+        let conditions = &object.status.as_ref()?.conditions;
+        stillframe_crds::condition::get(conditions, "ImageRemoved").cloned()
+    };
+    let said = scene.api.until_that("a", removed).await;
+    assert_eq!(said.reason, "RemovalFailed");
+    let named = said.message.contains(child.to_str().unwrap());
+    assert!(named && said.message.contains("777"), "{}", said.message);
+    assert!(scene.image("a").is_dir());
+    // What stays breaks nothing.
+    let retain = json!({"spec": {"deletionPolicy": "Retain"}});
+    scene.api.change("kept", &retain);
+    scene.api.delete("kept");
+    let reason = scene.api.until("kept", "ImageRemoved", "True").await;
+    assert_eq!(reason, "ImageRetained");
+    std::fs::remove_dir_all(&child).unwrap();
+    // Any change of a spec has it looked at at once.
+    let changed = json!({"metadata": {"generation": 2}});
+    scene.api.change("a", &changed);
+    scene.api.until("a", "ImageRemoved", "True").await;
+    assert!(!scene.image("a").exists());
+    agent.end().await;
+}
+
+#[tokio::test]
 async fn a_finished_image_is_adopted_by_the_next_agent_with_its_figures() {
     let scene = Scene::new();
     let begun = json!({"startTime": "2026-01-01T00:00:00Z", "attempts": 1});

@@ -44,6 +44,7 @@ mod salvage;
 #[cfg(test)]
 mod sample;
 mod serve;
+pub mod sole;
 pub mod status;
 pub mod stop;
 pub mod store;
@@ -69,6 +70,9 @@ pub enum Error {
     /// An address cannot be listened on.
     #[error(transparent)]
     Health(#[from] health::Error),
+    /// Another agent runs on this node.
+    #[error(transparent)]
+    Sole(#[from] sole::Error),
     /// Signals cannot be heard.
     #[error("failed to listen for signals")]
     Signals(#[source] io::Error),
@@ -83,6 +87,7 @@ impl Error {
             Self::Client(error) => error.reason(),
             Self::Images(error) => error.reason().as_str(),
             Self::Health(error) => error.reason(),
+            Self::Sole(error) => error.reason(),
             Self::Signals(_) => "SignalsUnusable",
         }
     }

@@ -71,6 +71,16 @@ pub fn outlives_its_ttl(metadata: &ObjectMeta) -> Option<&'static str> {
     tracking_mark(metadata).filter(|_| allowed.is_none_or(|value| value != "true"))
 }
 
+/// The start of an object's name that fits into an event's beside its time.
+const EVENT_NAME_LIMIT: usize = 200;
+
+/// The name of an event about an object of that name: together with the time no longer than names may be.
+#[must_use]
+pub fn event_name(about: &str, now: jiff::Timestamp) -> String {
+    let start = crate::condition::cut(about, EVENT_NAME_LIMIT).trim_end_matches(['.', '-']);
+    format!("{start}.{:x}", now.as_nanosecond())
+}
+
 /// The name of the Lease that tells that a node's agent is alive.
 #[must_use]
 pub fn lease_of(node: &str) -> String {

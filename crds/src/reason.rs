@@ -140,7 +140,7 @@ reasons! {
         ImagePathTaken: "Another object's image has that imagePath, or something else is there."
             => "create another ContainerCheckpoint with another spec.options.imagePath, or without it";
         ImagePathUnusable: "The image's directory cannot be used."
-            => "the message says why; every level of spec.options.imagePath but the last has to be there as a directory";
+            => "the message says why; the levels of spec.options.imagePath, where it is given, have to be directories, and the disk writable";
         InsufficientSpace: "The node's disk cannot hold the image and the reserve that keeps the kubelet from evicting pods."
             => "free space on the node (delete checkpoints that are not needed: kubectl get cckpt -A), or send the memory elsewhere with spec.options.pageServer";
         NamespaceLimit: "The images of the namespace would take more of the node's disk than one namespace may. The container was not touched."

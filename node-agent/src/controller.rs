@@ -14,6 +14,7 @@ use std::{
 use kube::Client;
 use tracing::{error, warn};
 
+mod act;
 mod agent;
 pub mod args;
 mod attempt;
@@ -39,13 +40,16 @@ pub mod page_server;
 pub mod place;
 mod removal;
 pub mod report;
+mod retry;
 mod salvage;
 #[cfg(test)]
 mod sample;
 mod serve;
+pub mod sole;
 pub mod status;
 pub mod stop;
 pub mod store;
+mod task;
 pub mod watch;
 pub mod work;
 
@@ -70,6 +74,9 @@ pub enum Error {
     /// An address cannot be listened on.
     #[error(transparent)]
     Health(#[from] health::Error),
+    /// Another agent runs on this node.
+    #[error(transparent)]
+    Sole(#[from] sole::Error),
     /// Signals cannot be heard.
     #[error("failed to listen for signals")]
     Signals(#[source] io::Error),
@@ -85,6 +92,7 @@ impl Error {
             Self::Engine(error) => error.reason(),
             Self::Images(error) => error.reason().as_str(),
             Self::Health(error) => error.reason(),
+            Self::Sole(error) => error.reason(),
             Self::Signals(_) => "SignalsUnusable",
         }
     }

@@ -14,9 +14,6 @@ use crate::plan::Notice;
 /// The longest note that the API server takes, in bytes.
 const NOTE_LIMIT: usize = 1024;
 
-/// The start of the object's name that fits into the event's beside its time.
-const NAME_LIMIT: usize = 200;
-
 /// Publishes events.
 #[derive(Clone)]
 pub struct Events {
@@ -67,11 +64,7 @@ fn warning(
     Event {
         metadata: ObjectMeta {
             namespace: checkpoint.metadata.namespace.clone(),
-            name: Some(format!(
-                "{}.{:x}",
-                condition::cut(name, NAME_LIMIT).trim_end_matches(['.', '-']),
-                now.as_nanosecond()
-            )),
+            name: Some(names::event_name(name, now)),
             ..ObjectMeta::default()
         },
         event_time: Some(MicroTime(now)),

@@ -152,3 +152,39 @@ fn an_image_that_another_builds_on_waits_for_that_to_go() {
     witness.must_go_on("a parent");
     witness.pod.delete();
 }
+
+#[test]
+#[ignore = "needs the node root: run make test"]
+fn an_image_stays_while_nobody_can_tell_who_builds_on_it_and_its_policy_may_change() {
+    let mission = Mission::shared();
+    let witness = Witness::start(mission.cluster(), &Manifest::new("unsure"));
+    let checkpoint = mission.checkpoint_of("of-unsure", "unsure");
+    checkpoint.wait_ready();
+    let (image, node) = (checkpoint.image(), checkpoint.node());
+    let (folder, name) = image.rsplit_once('/').expect("a path");
+    let foreign = format!("{folder}/of-unsure-child");
+    node.shell(&format!(
+        "mkdir -m 777 {foreign}; ln -s ../{name} {foreign}/parent"
+    ))
+    .ok();
+    checkpoint.begin_delete();
+    checkpoint
+        .wait("jsonpath={.status.conditions[?(@.type==\"ImageRemoved\")].reason}=RemovalFailed");
+    let inventory = format!("{image}/inventory.img");
+    node.run(&["test", "-s", &inventory]).ok();
+    let retain = r#"{"spec":{"deletionPolicy":"Retain"}}"#;
+    mission.cluster().kubectl(&[
+        "patch",
+        "cckpt",
+        "of-unsure",
+        "--type=merge",
+        "--patch",
+        retain,
+    ]);
+    checkpoint.wait("delete");
+    node.run(&["test", "-s", &inventory]).ok();
+    node.shell(&format!("rm -r {IMAGES}/default/of-unsure-*"))
+        .ok();
+    witness.must_go_on("a removal that failed");
+    witness.pod.delete();
+}

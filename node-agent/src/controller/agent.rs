@@ -5,10 +5,10 @@ use std::{
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
 };
 
-use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture};
+use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use stillframe_crds::{ContainerCheckpoint, checkpoint::RelativePath};
+use stillframe_crds::ContainerCheckpoint;
 use tokio::{
     sync::watch,
     task::{Id, JoinError, JoinSet},
@@ -16,14 +16,18 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use super::{
+    act::{self, Around},
+    attempt::called,
     context::Context,
-    decide::{self, Action, Busy, Holds, Local},
+    decide::{self, Action, Busy, Children, Holds, Local},
     dump::Dumper,
     job::{Ended, Job, Wish},
     look::{self, Look},
     report,
+    retry::Waits,
     stop::{Phase, Stop},
     store::{Store, Uid},
+    task::{Judged, Task},
     watch::Heard,
 };
 
@@ -32,15 +36,8 @@ use super::{
 enum Message {
     Looked(Box<ContainerCheckpoint>, Box<Look>),
     Ended(Ended),
-}
-
-/// A task of the loop.
-#[derive(Debug)]
-struct Task {
-    busy: Busy,
-    wishes: watch::Sender<Wish>,
-    /// The object has changed since the task began.
-    again: bool,
+    /// It is time to look again.
+    Waited,
 }
 
 /// The loop's own state.
@@ -53,6 +50,7 @@ pub(super) struct Agent<D: Dumper> {
     tasks: HashMap<Uid, Task>,
     set: JoinSet<Message>,
     ids: HashMap<Id, Uid>,
+    waits: Waits,
     stopping: bool,
 }
 
@@ -67,6 +65,7 @@ impl<D: Dumper> Agent<D> {
             tasks: HashMap::new(),
             set: JoinSet::new(),
             ids: HashMap::new(),
+            waits: Waits::default(),
             stopping: false,
         }
     }
@@ -81,7 +80,7 @@ impl<D: Dumper> Agent<D> {
             tokio::select! {
                 biased;
                 phase = stop.next() => match phase {
-                    Phase::Drain => self.stopping = true,
+                    Phase::Drain => self.drain(),
                     Phase::CallOff => self.call_off(),
                     Phase::Leave => {
                         warn!(tasks = self.tasks.len(), "leaves with work undone");
@@ -92,6 +91,16 @@ impl<D: Dumper> Agent<D> {
                 Some(heard) = heard.next() => self.hear(heard),
             }
             self.context.metrics.jobs.set(count(self.tasks.len()));
+        }
+    }
+
+    /// No new work is taken, and who only waits waits no more.
+    fn drain(&mut self) {
+        self.stopping = true;
+        for task in self.tasks.values() {
+            if task.busy == Busy::Waiting {
+                task.wishes.send_replace(Wish::AgentEnds);
+            }
         }
     }
 
@@ -114,7 +123,7 @@ impl<D: Dumper> Agent<D> {
                     return;
                 }
                 let about = object.clone();
-                let settled = object.is_finished();
+                let settled = is_settled(&object);
                 if self.store.put(*object) && (self.synced || settled) {
                     self.handle(about);
                     if settled {
@@ -130,6 +139,7 @@ impl<D: Dumper> Agent<D> {
 
     fn gone(&mut self, uid: &str) {
         self.store.remove(uid);
+        self.waits.forget(uid);
         if let Some(task) = self.tasks.get(uid) {
             task.wishes.send_replace(Wish::Withdrawn);
         }
@@ -152,15 +162,19 @@ impl<D: Dumper> Agent<D> {
         }
     }
 
-    /// Deleted objects may have waited for others to go.
+    /// Deleted objects may have waited for what has just been settled.
     fn handle_waiting(&mut self) {
         if !self.synced {
             return;
         }
         for object in self.store.open() {
-            if object.is_deleted() {
-                self.handle(object);
+            if !object.is_deleted() {
+                continue;
             }
+            if let Some(task) = object.uid().and_then(|uid| self.tasks.get_mut(&uid)) {
+                task.stir();
+            }
+            self.handle(object);
         }
     }
 
@@ -173,7 +187,7 @@ impl<D: Dumper> Agent<D> {
             let local = Local {
                 busy: task.busy,
                 holds: Holds::Nothing,
-                children: false,
+                children: Children::None,
                 free: false,
                 stopping: self.stopping,
             };
@@ -185,7 +199,15 @@ impl<D: Dumper> Agent<D> {
                 task.busy = Busy::Ending;
                 task.wishes.send_replace(Wish::Withdrawn);
             }
-            task.again = true;
+            match task.busy {
+                // Their own status is no news to them.
+                Busy::Removing | Busy::Waiting if Judged::of(&object) == task.judged => {}
+                Busy::Removing | Busy::Waiting => {
+                    task.stir();
+                    self.waits.forget(&uid);
+                }
+                Busy::Idle | Busy::Working | Busy::Ending => task.again = true,
+            }
             return;
         }
         if !decide::needs_look(&object) {
@@ -193,26 +215,36 @@ impl<D: Dumper> Agent<D> {
         }
         let context = Arc::clone(&self.context);
         let (wishes, _) = watch::channel(Wish::GoOn);
-        self.spawn(uid, Busy::Removing, wishes, async move {
+        let task = Task::new(Busy::Removing, wishes, Judged::of(&object));
+        self.spawn(uid, task, async move {
             let look = look::look(&context, &object).await;
             Message::Looked(object, Box::new(look))
+        });
+    }
+
+    /// Has an object that could not be let go looked at again later.
+    fn wait(&mut self, uid: Uid, object: &ContainerCheckpoint) {
+        if self.stopping {
+            return;
+        }
+        let wait = self.waits.next(&uid);
+        let (wishes, mut wish) = watch::channel(Wish::GoOn);
+        let task = Task::new(Busy::Waiting, wishes, Judged::of(object));
+        self.spawn(uid, task, async move {
+            // Over early where something changes.
+            let _ = tokio::time::timeout(wait, called(&mut wish)).await;
+            Message::Waited
         });
     }
 
     fn spawn(
         &mut self,
         uid: Uid,
-        busy: Busy,
-        wishes: watch::Sender<Wish>,
-        task: impl Future<Output = Message> + Send + 'static,
+        task: Task,
+        work: impl Future<Output = Message> + Send + 'static,
     ) {
-        let id = self.set.spawn(task).id();
+        let id = self.set.spawn(work).id();
         self.ids.insert(id, uid.clone());
-        let task = Task {
-            busy,
-            wishes,
-            again: false,
-        };
         self.tasks.insert(uid, task);
     }
 
@@ -228,37 +260,56 @@ impl<D: Dumper> Agent<D> {
             return;
         };
         match ended {
-            Ok((_, Message::Looked(object, look))) => {
-                let known = self.store.get(&uid).cloned().map(Box::new);
-                self.act(known.unwrap_or(object), *look);
-            }
-            Ok((_, Message::Ended(ended))) => {
-                let settled = ended.object.is_some();
-                let news = ended.object.is_some_and(|object| self.store.put(*object));
-                if (task.again || news)
-                    && !ended.refused
-                    && let Some(object) = self.store.get(&uid)
-                {
+            Ok((_, Message::Looked(object, look))) => self.looked(&task, &uid, object, *look),
+            Ok((_, Message::Ended(ended))) => self.done(&task, &uid, ended),
+            Ok((_, Message::Waited)) => {
+                if let Some(object) = self.store.get(&uid).filter(|_| !self.stopping) {
                     self.handle(Box::new(object.clone()));
-                }
-                if settled {
-                    self.handle_waiting_but(&uid);
                 }
             }
             Err(error) => error!(uid, %error, "a task of the agent broke"),
         }
     }
 
-    /// As [`Self::handle_waiting`], but for one, whose own task has just ended.
-    fn handle_waiting_but(&mut self, uid: &str) {
-        for object in self.store.open() {
-            let namespace = object.namespace().unwrap_or_default();
-            let children = self.store.children_of(&namespace, &object.name_any());
-            // One that still waits would go round for ever.
-            let waits = !children.is_empty();
-            if object.is_deleted() && !waits && object.metadata.uid.as_deref() != Some(uid) {
+    /// A look is over.
+    fn looked(&mut self, task: &Task, uid: &str, object: Box<ContainerCheckpoint>, look: Look) {
+        let known = self.store.get(uid).cloned().map(Box::new);
+        match known {
+            // What is looked for depends on that.
+            Some(known) if Judged::of(&known) != task.judged => self.handle(known),
+            known => self.act(known.unwrap_or(object), look),
+        }
+        // What was seen may have gone during the look.
+        if task.again
+            && let Some(next) = self.tasks.get_mut(uid)
+        {
+            next.again = true;
+        }
+    }
+
+    /// A job is done.
+    fn done(&mut self, task: &Task, uid: &str, ended: Ended) {
+        let Ended {
+            object,
+            refused,
+            retry,
+        } = ended;
+        let settled = object.as_deref().is_some_and(is_settled);
+        let news = object.is_some_and(|object| self.store.put(*object));
+        let known = self.store.get(uid).cloned().map(Box::new);
+        if let Some(object) = known.filter(|_| !refused) {
+            let changed = task.again || Judged::of(&object) != task.judged;
+            if changed || (news && !retry) {
                 self.handle(object);
+            } else if retry {
+                self.wait(uid.to_owned(), &object);
             }
+        }
+        if !retry {
+            self.waits.forget(uid);
+        }
+        if settled {
+            self.handle_waiting();
         }
     }
 
@@ -268,13 +319,18 @@ impl<D: Dumper> Agent<D> {
         };
         let namespace = object.namespace().unwrap_or_default();
         let mut children = self.store.children_of(&namespace, &object.name_any());
-        children.extend(look.children.iter().cloned());
+        children.extend(look.children.iter().flatten().cloned());
+        let any = match &look.children {
+            _ if !children.is_empty() => Children::Some,
+            Ok(_) => Children::None,
+            Err(_) => Children::Unknown,
+        };
         let status = object.status.as_ref();
         let container = status.and_then(|status| status.container_id.as_deref());
         let local = Local {
             busy: Busy::Idle,
             holds: look.holds,
-            children: !children.is_empty(),
+            children: any,
             free: container.is_some_and(|id| self.context.queue.is_free(id)),
             stopping: self.stopping,
         };
@@ -283,6 +339,7 @@ impl<D: Dumper> Agent<D> {
         let wanted = object.spec.options.parent_ref.as_ref();
         let parent = wanted.and_then(|parent| self.store.image_of(&namespace, &parent.name));
         let (wishes, wish) = watch::channel(Wish::GoOn);
+        let judged = Judged::of(&object);
         let job = Job {
             context: Arc::clone(&self.context),
             object,
@@ -293,60 +350,23 @@ impl<D: Dumper> Agent<D> {
             parent,
             children,
         };
-        if let Some((busy, work)) = work(action, job, around) {
+        if let Some((busy, work)) = act::work(action, job, around) {
+            let task = Task::new(busy, wishes, judged);
             let message = async move { Message::Ended(work.await) };
-            self.spawn(uid, busy, wishes, message);
+            self.spawn(uid, task, message);
         }
     }
 }
 
-/// What a job needs to know of the object's surroundings.
-#[derive(Debug)]
-struct Around {
-    look: Look,
-    parent: Option<RelativePath>,
-    children: Vec<String>,
-}
-
-/// The work that an action is.
-fn work<D: Dumper>(
-    action: Action,
-    job: Job<D>,
-    around: Around,
-) -> Option<(Busy, BoxFuture<'static, Ended>)> {
-    let Around {
-        look,
-        parent,
-        children,
-    } = around;
-    let Look {
-        place,
-        holds: _,
-        report,
-        children: _,
-        trouble,
-    } = look;
-    let goes = job.object.is_deleted() || job.object.is_finished();
-    if let Some(failed) = trouble.filter(|_| !goes) {
-        let work = async move { job.fail(&failed, None).await };
-        return Some((Busy::Working, work.boxed()));
+/// Whether nobody has to wait for an object any longer: its dump has ended, or its image is removed.
+/// What a removal that waits says of itself settles nothing, or two that wait would wake each other
+/// for ever.
+fn is_settled(object: &ContainerCheckpoint) -> bool {
+    if object.is_deleted() {
+        decide::is_removed(object)
+    } else {
+        object.is_finished()
     }
-    Some(match action {
-        Action::Nothing | Action::Cancel => return None,
-        Action::Start | Action::Queue => (Busy::Working, job.checkpoint(parent).boxed()),
-        Action::Adopt => {
-            let (place, report) = place.zip(report)?;
-            (Busy::Working, job.adopt(place, report).boxed())
-        }
-        Action::FailRestarted => (Busy::Working, job.fail_restarted(place).boxed()),
-        Action::TimeOut => (Busy::Working, job.time_out().boxed()),
-        Action::Remove => (Busy::Removing, job.remove(place).boxed()),
-        Action::Discard => (Busy::Removing, job.discard(place).boxed()),
-        Action::WaitForChildren => {
-            let work = async move { job.wait_for_children(&children).await };
-            (Busy::Removing, work.boxed())
-        }
-    })
 }
 
 fn count(number: usize) -> i64 {

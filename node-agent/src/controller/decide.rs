@@ -30,6 +30,8 @@ pub enum Action {
     Discard,
     /// Say that other images build on this one.
     WaitForChildren,
+    /// Say that nobody can tell whether other images build on this one.
+    FailRemoval,
     /// Nothing, until something changes.
     Nothing,
 }
@@ -45,6 +47,8 @@ pub enum Busy {
     Ending,
     /// It removes the image.
     Removing,
+    /// It could not remove the image, and tries again later.
+    Waiting,
 }
 
 /// What the object's place holds of the object's own.
@@ -58,6 +62,17 @@ pub enum Holds {
     Image,
 }
 
+/// Whether other images build on the object's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Children {
+    /// None does.
+    None,
+    /// Some do.
+    Some,
+    /// Nobody can tell.
+    Unknown,
+}
+
 /// What is known here about an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Local {
@@ -66,7 +81,7 @@ pub struct Local {
     /// What its place holds.
     pub holds: Holds,
     /// Other images build on its own.
-    pub children: bool,
+    pub children: Children,
     /// It could be dumped at once.
     pub free: bool,
     /// No new work is taken.
@@ -99,7 +114,7 @@ pub fn decide(object: &ContainerCheckpoint, local: Local, now: Timestamp) -> Act
     let unwanted = object.is_deleted() || object.is_finished();
     match busy {
         Busy::Working if unwanted => return Action::Cancel,
-        Busy::Working | Busy::Ending | Busy::Removing => return Action::Nothing,
+        Busy::Working | Busy::Ending | Busy::Removing | Busy::Waiting => return Action::Nothing,
         Busy::Idle => {}
     }
     if object.is_deleted() {
@@ -128,17 +143,19 @@ pub fn decide(object: &ContainerCheckpoint, local: Local, now: Timestamp) -> Act
     }
 }
 
-fn deleted(object: &ContainerCheckpoint, children: bool) -> Action {
+fn deleted(object: &ContainerCheckpoint, children: Children) -> Action {
     if is_removed(object) {
-        Action::Nothing
-    } else if children && object.spec.deletion_policy == DeletionPolicy::Delete {
-        Action::WaitForChildren
-    } else {
-        Action::Remove
+        return Action::Nothing;
+    }
+    match (object.spec.deletion_policy, children) {
+        (DeletionPolicy::Delete, Children::Some) => Action::WaitForChildren,
+        (DeletionPolicy::Delete, Children::Unknown) => Action::FailRemoval,
+        (DeletionPolicy::Delete, Children::None) | (DeletionPolicy::Retain, _) => Action::Remove,
     }
 }
 
-fn is_removed(object: &ContainerCheckpoint) -> bool {
+/// Whether it has been said that nothing of the image is left to remove.
+pub(super) fn is_removed(object: &ContainerCheckpoint) -> bool {
     let status = object.status.as_ref();
     status.is_some_and(|status| condition::holds(&status.conditions, IMAGE_REMOVED))
 }

@@ -2,23 +2,27 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Client, Resource as _, ResourceExt as _,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
+use kube::{Api, Client, Resource as _, ResourceExt as _, api::PostParams};
 use stillframe_crds::{ContainerCheckpoint, condition, names};
 use tracing::debug;
 
 /// The longest note that the API takes.
 const NOTE_BYTES: usize = 1000;
+/// The longest name of an instance that the API takes; a node's may be longer.
+const INSTANCE_BYTES: usize = 128;
 /// An event that takes longer than this is lost; nothing depends on it.
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// Publishes events.
 #[derive(Clone)]
 pub struct Events {
-    recorder: Recorder,
+    client: Client,
+    node: String,
 }
 
 impl std::fmt::Debug for Events {
@@ -31,12 +35,9 @@ impl Events {
     /// Publishes in the name of this node's agent.
     #[must_use]
     pub fn new(client: Client, node: &str) -> Self {
-        let reporter = Reporter {
-            controller: names::NODE_AGENT_EVENTS.to_owned(),
-            instance: Some(node.to_owned()),
-        };
         Self {
-            recorder: Recorder::new(client, reporter),
+            client,
+            node: node.to_owned(),
         }
     }
 
@@ -53,21 +54,39 @@ impl Events {
         let on_pod = format!("ContainerCheckpoint {name}: {}", ready.message);
         let own = (object.object_ref(&()), ready.message.as_str());
         for (about, note) in [own, (pod(object), on_pod.as_str())] {
+            let api: Api<Event> = Api::namespaced(
+                self.client.clone(),
+                &about.namespace.clone().unwrap_or_default(),
+            );
             let event = Event {
-                type_: if well {
-                    EventType::Normal
-                } else {
-                    EventType::Warning
-                },
-                reason: ready.reason.clone(),
+                type_: Some(if well { "Normal" } else { "Warning" }.to_owned()),
+                reason: Some(ready.reason.clone()),
                 note: Some(condition::cut(note, NOTE_BYTES).to_owned()),
-                action: "Checkpoint".to_owned(),
-                secondary: None,
+                ..self.event(about, Timestamp::now())
             };
-            let sent = tokio::time::timeout(WITHIN, self.recorder.publish(&event, &about)).await;
-            if !matches!(sent, Ok(Ok(()))) {
+            let parameters = PostParams::default();
+            let sent = tokio::time::timeout(WITHIN, api.create(&parameters, &event)).await;
+            if !matches!(sent, Ok(Ok(_))) {
                 debug!(name, "an event was lost");
             }
+        }
+    }
+
+    /// An event in the name of this node's agent.
+    fn event(&self, about: ObjectReference, now: Timestamp) -> Event {
+        let name = names::event_name(about.name.as_deref().unwrap_or_default(), now);
+        Event {
+            metadata: ObjectMeta {
+                namespace: about.namespace.clone(),
+                name: Some(name),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(now)),
+            action: Some("Checkpoint".to_owned()),
+            regarding: Some(about),
+            reporting_controller: Some(names::NODE_AGENT.to_owned()),
+            reporting_instance: Some(condition::cut(&self.node, INSTANCE_BYTES).to_owned()),
+            ..Event::default()
         }
     }
 }
@@ -86,7 +105,6 @@ fn pod(object: &ContainerCheckpoint) -> ObjectReference {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use serde_json::json;
     use stillframe_crds::Reason;
 
@@ -113,6 +131,31 @@ mod tests {
             }
         };
         let events = Events::new(client, "n1");
+        tokio::join!(events.ended(&object), play);
+    }
+
+    #[tokio::test]
+    async fn the_longest_names_still_make_valid_events() {
+        const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
+        let (client, mut server) = Server::new();
+        let long = "a".repeat(253);
+        let mut object = sample::object(&json!({
+            "metadata": {"name": long}, "spec": {"source": {"podName": long}},
+        }));
+        let conditions = &mut object.status.as_mut().unwrap().conditions;
+        let reason = Reason::Checkpointed;
+        condition::ended(conditions, true, reason, "m", None, Timestamp::UNIX_EPOCH);
+        let events = Events::new(client, &long);
+        let play = async {
+            for kind in ["ContainerCheckpoint", "Pod"] {
+                let answer = (201, json!({"metadata": {}}));
+                let event = server.expect("POST", EVENTS, answer).await;
+                assert_eq!(event["regarding"]["kind"], kind);
+                assert_eq!(event["regarding"]["name"], long);
+                assert!(event["metadata"]["name"].as_str().unwrap().len() <= 253);
+                assert!(event["reportingInstance"].as_str().unwrap().len() <= 128);
+            }
+        };
         tokio::join!(events.ended(&object), play);
     }
 }

@@ -33,6 +33,8 @@ impl Error {
 /// What the agent is ready by.
 #[derive(Debug, Clone, Default)]
 pub struct Ready {
+    /// No other agent runs on this node.
+    pub alone: Arc<AtomicBool>,
     /// CRIU has answered.
     pub criu: Arc<AtomicBool>,
     /// All objects of this node are known.
@@ -41,7 +43,10 @@ pub struct Ready {
 
 impl Ready {
     fn answer(&self) -> (StatusCode, &'static str) {
-        if !self.criu.load(Ordering::Relaxed) {
+        if !self.alone.load(Ordering::Relaxed) {
+            let text = "another agent of this node has not ended yet\n";
+            (StatusCode::SERVICE_UNAVAILABLE, text)
+        } else if !self.criu.load(Ordering::Relaxed) {
             (StatusCode::SERVICE_UNAVAILABLE, "CRIU cannot be used\n")
         } else if !self.synced.load(Ordering::Relaxed) {
             let text = "the API server has not listed this node's objects yet\n";

@@ -43,6 +43,8 @@ pub struct Ended {
     pub object: Option<Box<ContainerCheckpoint>>,
     /// The API server will not take what there is to say.
     pub refused: bool,
+    /// It is to be tried again later.
+    pub retry: bool,
 }
 
 /// Why a job stops short.
@@ -84,12 +86,12 @@ impl<D: Dumper> Job<D> {
             Err(Halt::Failed(failed, pause)) => self.fail(&failed, pause).await,
             Err(Halt::Unwanted(object)) => Ended {
                 object,
-                refused: false,
+                ..Ended::default()
             },
             Err(Halt::Left) => Ended::default(),
             Err(Halt::Refused) => Ended {
-                object: None,
                 refused: true,
+                ..Ended::default()
             },
         }
     }
@@ -326,19 +328,19 @@ impl<D: Dumper> Job<D> {
                 }
                 Ended {
                     object: Some(object),
-                    refused: false,
+                    ..Ended::default()
                 }
             }
             Ok(Written::Unwanted(object)) => Ended {
                 object: Some(object),
-                refused: false,
+                ..Ended::default()
             },
             Ok(Written::Gone) => Ended::default(),
             Err(error) => {
                 error!(error = chain(&error), "the API server refuses a status");
                 Ended {
-                    object: None,
                     refused: true,
+                    ..Ended::default()
                 }
             }
         }

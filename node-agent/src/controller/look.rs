@@ -1,6 +1,6 @@
 //! What an object's place holds, looked at where a slow disk keeps nobody else waiting.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -27,8 +27,9 @@ pub(super) struct Look {
     pub(super) holds: Holds,
     /// What is known of an image that it holds.
     pub(super) report: Option<SavedReport>,
-    /// Images whose link to a parent leads here; only looked for when the object goes.
-    pub(super) children: Vec<String>,
+    /// Images whose link to a parent leads here, or why nobody can tell; only looked for when the
+    /// object goes.
+    pub(super) children: Result<Vec<String>, String>,
     /// Why nobody can tell.
     pub(super) trouble: Option<Failed>,
 }
@@ -39,7 +40,7 @@ impl Look {
             place,
             holds: Holds::Nothing,
             report: None,
-            children: Vec::new(),
+            children: Ok(Vec::new()),
             trouble,
         }
     }
@@ -73,11 +74,18 @@ pub(super) async fn look<D: Dumper>(
             );
         }
         let finished = place.finished()?;
-        let mut children = Vec::new();
-        if deleted && finished {
-            let found = images.children_of(place)?;
-            children.extend(found.iter().map(|path| path.display().to_string()));
-        }
+        let children = if deleted && finished {
+            let found = images.children_of(place);
+            let shown = |found: Vec<PathBuf>| {
+                found
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect()
+            };
+            found.map(shown).map_err(|error| unseen(&error))
+        } else {
+            Ok(Vec::new())
+        };
         Ok(Look {
             holds: if finished {
                 Holds::Image
@@ -90,10 +98,26 @@ pub(super) async fn look<D: Dumper>(
             trouble: None,
         })
     });
+    let begun = object.status.as_ref().and_then(|s| s.start_time.as_ref());
     match seen.await {
         Ok(look) => look,
-        Err(error) => Look::nothing(Some(place), Some(error.into())),
+        // A dump that found its way barred was never begun, and nothing of it is behind that.
+        Err(Error::InTheWay { .. }) if deleted && begun.is_none() => Look::nothing(None, None),
+        Err(error) => Look {
+            // A place that is another's has no children of this object.
+            children: match &error {
+                Error::Taken { .. } => Ok(Vec::new()),
+                error => Err(unseen(error)),
+            },
+            ..Look::nothing(Some(place), Some(error.into()))
+        },
     }
+}
+
+/// Why nobody can tell which images build on this one.
+fn unseen(error: &Error) -> String {
+    let why = chain(error);
+    format!("cannot tell whether other images build on this one: {why}")
 }
 
 /// What can be told of an image whose report was never written: its disk was full then.

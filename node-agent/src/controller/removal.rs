@@ -1,7 +1,5 @@
 //! The end of an image: removed when its object goes, or kept as asked.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use stillframe_crds::{ContainerCheckpoint, Reason, checkpoint::DeletionPolicy};
@@ -16,16 +14,18 @@ use super::{
     status::{self, Written},
 };
 
-/// The first and the longest wait before a removal is tried again.
-const FIRST_WAIT: Duration = Duration::from_secs(5);
-const LONGEST_WAIT: Duration = Duration::from_mins(5);
-
 impl<D: Dumper> Job<D> {
-    /// Removes what the place holds, or leaves it as deletionPolicy says, and reports that.
+    /// Removes what the place holds, or leaves it as deletionPolicy says, and reports that. It is
+    /// to be tried again where that cannot be done: as the object says then, which may have
+    /// changed by that time.
     pub(super) async fn remove(self, place: Option<Place>) -> Ended {
-        let reason = match &place {
+        let done = match &place {
             Some(place) => self.put_away(place).await,
-            None => Reason::NothingToRemove,
+            None => Ok(Reason::NothingToRemove),
+        };
+        let reason = match done {
+            Ok(reason) => reason,
+            Err(error) => return self.not_removed(chain(&error)).await,
         };
         info!(object = report::reference(&self.object), %reason, "an object goes");
         let message = match (&place, reason) {
@@ -35,37 +35,31 @@ impl<D: Dumper> Job<D> {
             }
             _ => reason.meaning().to_owned(),
         };
-        let say = |object: &ContainerCheckpoint| {
-            let now = Timestamp::now();
-            Some(report::removal(object, true, reason, &message, now))
-        };
-        let written = self.context.writer.write(&self.object, say).await;
-        removed(written)
+        self.say_of_removal(true, reason, &message).await
     }
 
-    /// Tries until nothing is left that is to go.
-    async fn put_away(&self, place: &Place) -> Reason {
-        let mut wait = FIRST_WAIT;
-        loop {
-            let uid = self.object.uid().unwrap_or_default();
-            let policy = self.object.spec.deletion_policy;
-            let done = self.context.blocking(place, move |place| {
-                Ok(match policy {
-                    DeletionPolicy::Retain if place.keep(&uid)? => Reason::ImageRetained,
-                    DeletionPolicy::Retain => Reason::NothingToRemove,
-                    DeletionPolicy::Delete => match place.remove(&uid)? {
-                        Removed::Image => Reason::ImageDeleted,
-                        Removed::Leftovers | Removed::Nothing => Reason::NothingToRemove,
-                    },
-                })
-            });
-            match done.await {
-                Ok(reason) => return reason,
-                Err(error) => self.not_removed(&error).await,
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
-        }
+    async fn put_away(&self, place: &Place) -> Result<Reason, place::Error> {
+        let uid = self.object.uid().unwrap_or_default();
+        let policy = self.object.spec.deletion_policy;
+        let done = self.context.blocking(place, move |place| {
+            Ok(match policy {
+                DeletionPolicy::Retain if place.keep(&uid)? => Reason::ImageRetained,
+                DeletionPolicy::Retain => Reason::NothingToRemove,
+                DeletionPolicy::Delete => match place.remove(&uid)? {
+                    Removed::Image => Reason::ImageDeleted,
+                    Removed::Leftovers | Removed::Nothing => Reason::NothingToRemove,
+                },
+            })
+        });
+        done.await
+    }
+
+    async fn say_of_removal(&self, holds: bool, reason: Reason, message: &str) -> Ended {
+        let say = |object: &ContainerCheckpoint| {
+            let now = Timestamp::now();
+            Some(report::removal(object, holds, reason, message, now))
+        };
+        removed(self.context.writer.write(&self.object, say).await)
     }
 
     /// Says that other images build on this one.
@@ -75,18 +69,12 @@ impl<D: Dumper> Job<D> {
             Reason::ChildrenDepend.meaning(),
             children.join(", ")
         );
-        let say = |object: &ContainerCheckpoint| {
-            let reason = Reason::ChildrenDepend;
-            Some(report::removal(
-                object,
-                false,
-                reason,
-                &message,
-                Timestamp::now(),
-            ))
-        };
-        let written = self.context.writer.write(&self.object, say).await;
-        removed(written)
+        let said = self.say_of_removal(false, Reason::ChildrenDepend, &message);
+        Ended {
+            // Nobody tells of images that go by hand.
+            retry: true,
+            ..said.await
+        }
     }
 
     /// Removes the image of a checkpoint that has failed all the same.
@@ -106,25 +94,20 @@ impl<D: Dumper> Job<D> {
         Ended::default()
     }
 
-    async fn not_removed(&self, error: &place::Error) {
-        let message = chain(error);
+    /// Says why the image is still there.
+    pub(super) async fn not_removed(&self, message: String) -> Ended {
         warn!(
             object = report::reference(&self.object),
             error = message,
             "could not remove an image, trying again"
         );
-        let say = |object: &ContainerCheckpoint| {
-            let reason = Reason::RemovalFailed;
-            Some(report::removal(
-                object,
-                false,
-                reason,
-                &message,
-                Timestamp::now(),
-            ))
-        };
-        // It is said again with the next try.
-        let _ = self.context.writer.write(&self.object, say).await;
+        let said = self.say_of_removal(false, Reason::RemovalFailed, &message);
+        Ended {
+            retry: true,
+            // It is said again with the next try.
+            refused: false,
+            ..said.await
+        }
     }
 }
 
@@ -132,14 +115,14 @@ fn removed(written: Result<Written, status::Error>) -> Ended {
     match written {
         Ok(Written::Stored(object) | Written::Unwanted(object)) => Ended {
             object: Some(object),
-            refused: false,
+            ..Ended::default()
         },
         Ok(Written::Gone) => Ended::default(),
         Err(error) => {
             warn!(error = chain(&error), "the API server refuses a status");
             Ended {
-                object: None,
                 refused: true,
+                ..Ended::default()
             }
         }
     }

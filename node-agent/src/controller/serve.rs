@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
+    task::JoinHandle,
 };
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
@@ -28,6 +29,7 @@ use super::{
     node,
     page_server::Allowances,
     place::ImageRoot,
+    sole,
 };
 use crate::{checkpoint::Engine, runtime::locate::Roots};
 
@@ -90,17 +92,13 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
     let metrics = Metrics::default();
     let ready = Ready::default();
     listen(&arguments, &metrics, &ready).await?;
-    let told = told()?;
-    let (ends, ended) = watch::channel(false);
-    let until_ended = |mut ended: watch::Receiver<bool>| async move {
-        // Ends as well when nobody is left to say so.
-        let _ = ended.wait_for(|ended| *ended).await;
+    let mut told = Box::pin(told()?);
+    let alone = tokio::select! {
+        alone = sole::alone(&engine.run_dir, sole::PATIENCE) => alone?,
+        () = &mut told => return Ok(()),
     };
-    let lease = tokio::spawn({
-        let (client, ended) = (client.clone(), ended.clone());
-        let (namespace, node) = (arguments.namespace.clone(), arguments.node_name.clone());
-        async move { lease::keep(client, &namespace, &node, until_ended(ended)).await }
-    });
+    ready.alone.store(true, Ordering::Relaxed);
+    let (ends, lease) = keep_lease(&client, &arguments);
     let teller = Teller::new(&client, &engine, &images, &ready, &arguments);
     let teller = tokio::spawn(teller.tell());
     let roots = Roots {
@@ -136,8 +134,23 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
     if let Some(cgroup) = cgroup {
         cgroup.remove();
     }
+    drop(alone);
     info!("has ended");
     Ok(())
+}
+
+/// Keeps the lease until the sender says so, or is gone.
+fn keep_lease(client: &Client, arguments: &Arguments) -> (watch::Sender<bool>, JoinHandle<()>) {
+    let (ends, mut ended) = watch::channel(false);
+    let until_ended = async move {
+        // Ends as well when nobody is left to say so.
+        let _ = ended.wait_for(|ended| *ended).await;
+    };
+    let client = client.clone();
+    let (namespace, node) = (arguments.namespace.clone(), arguments.node_name.clone());
+    let lease =
+        tokio::spawn(async move { lease::keep(client, &namespace, &node, until_ended).await });
+    (ends, lease)
 }
 
 async fn listen(arguments: &Arguments, metrics: &Metrics, ready: &Ready) -> Result<(), Error> {

@@ -1,7 +1,11 @@
 //! The whole agent against an API server in memory, with dumps that need no CRIU.
 
 use std::{
+    fs::Permissions,
+    io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -26,6 +30,36 @@ struct Scene {
     api: Api,
     stub: Stub,
     scratch: tempfile::TempDir,
+}
+
+/// What the agents of this thread say.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(move || log.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    fn decisions(&self) -> usize {
+        let said = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        said.matches("decided").count()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, said: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(said)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct Running {
@@ -57,6 +91,13 @@ impl Scene {
     fn image(&self, name: &str) -> PathBuf {
         let root = self.images().path().to_owned();
         root.join(format!("shop/{name}-uid-{name}"))
+    }
+
+    /// Whether everybody may write to the namespace's directory: nothing is removed there then.
+    fn open_to_others(&self, open: bool) {
+        let dir = self.images().path().join("shop");
+        let mode = Permissions::from_mode(if open { 0o777 } else { 0o700 });
+        std::fs::set_permissions(dir, mode).unwrap();
     }
 
     fn start(&self, grace: Duration) -> Running {
@@ -178,6 +219,63 @@ async fn the_image_of_a_deleted_object_goes_and_that_is_reported() {
 }
 
 #[tokio::test]
+async fn a_removal_is_tried_again_as_the_object_says_by_then() {
+    let scene = Scene::new();
+    scene.api.create("a", &json!({}), &json!({}));
+    let agent = scene.start(LONG);
+    scene.api.until("a", "Ready", "True").await;
+    scene.open_to_others(true);
+    scene.api.delete("a");
+    let reason = scene.api.until("a", "ImageRemoved", "False").await;
+    assert_eq!(reason, "RemovalFailed");
+    scene.open_to_others(false);
+    let retain = json!({"metadata": {"generation": 2}, "spec": {"deletionPolicy": "Retain"}});
+    scene.api.change("a", &retain);
+    let reason = scene.api.until("a", "ImageRemoved", "True").await;
+    assert_eq!(reason, "ImageRetained");
+    assert!(scene.image("a").is_dir());
+    agent.end().await;
+}
+
+#[tokio::test]
+async fn a_removal_that_fails_is_said_once_and_tried_again_by_itself() {
+    let scene = Scene::new();
+    scene.api.create("a", &json!({}), &json!({}));
+    let agent = scene.start(LONG);
+    scene.api.until("a", "Ready", "True").await;
+    scene.open_to_others(true);
+    scene.api.delete("a");
+    scene.api.until("a", "ImageRemoved", "False").await;
+    let writes = scene.api.writes().len();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(scene.api.writes().len(), writes);
+    scene.open_to_others(false);
+    scene.api.until("a", "ImageRemoved", "True").await;
+    assert!(!scene.image("a").exists());
+    agent.end().await;
+}
+
+#[tokio::test]
+async fn a_removal_that_fails_ends_with_its_object_and_keeps_no_agent() {
+    let scene = Scene::new();
+    scene.api.create("a", &json!({}), &json!({}));
+    scene.api.create("b", &json!({}), &json!({}));
+    let agent = scene.start(Duration::from_hours(1));
+    for name in ["a", "b"] {
+        scene.api.until(name, "Ready", "True").await;
+    }
+    scene.open_to_others(true);
+    for name in ["a", "b"] {
+        scene.api.delete(name);
+        scene.api.until(name, "ImageRemoved", "False").await;
+    }
+    scene.api.finalize("a");
+    tokio::time::timeout(LONG, agent.end()).await.unwrap();
+    scene.open_to_others(false);
+    assert!(scene.image("a").is_dir() && scene.image("b").is_dir());
+}
+
+#[tokio::test]
 async fn a_parent_waits_for_its_child_to_go() {
     let scene = Scene::new();
     let track = json!({"trackMemory": true});
@@ -205,6 +303,77 @@ async fn a_parent_waits_for_its_child_to_go() {
         scene.api.until("a", "ImageRemoved", "True").await,
         "ImageDeleted"
     );
+    agent.end().await;
+}
+
+#[tokio::test]
+async fn parents_of_images_that_no_object_owns_wait_quietly_and_see_them_go() {
+    let log = Log::default();
+    let _guard = log.listen();
+    let scene = Scene::new();
+    let agent = scene.start(LONG);
+    let child = |name: &str| scene.images().path().join(format!("shop/child-of-{name}"));
+    for name in ["a", "b"] {
+        scene.api.create(name, &json!({}), &json!({}));
+        scene.api.until(name, "Ready", "True").await;
+        std::fs::create_dir(child(name)).unwrap();
+        std::fs::set_permissions(child(name), Permissions::from_mode(0o700)).unwrap();
+        let link = child(name).join("parent");
+        std::os::unix::fs::symlink(format!("../{name}-uid-{name}"), link).unwrap();
+    }
+    for name in ["a", "b"] {
+        scene.api.delete(name);
+        let reason = scene.api.until(name, "ImageRemoved", "False").await;
+        assert_eq!(reason, "ChildrenDepend");
+    }
+    let before = log.decisions();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let decided = log.decisions() - before;
+    assert!(decided < 10, "they wake each other: {decided}");
+    for name in ["a", "b"] {
+        std::fs::remove_dir_all(child(name)).unwrap();
+    }
+    for name in ["a", "b"] {
+        scene.api.until(name, "ImageRemoved", "True").await;
+        assert!(!scene.image(name).exists());
+    }
+    agent.end().await;
+}
+
+#[tokio::test]
+async fn a_parent_stays_while_nobody_can_tell_whether_it_has_children() {
+    let scene = Scene::new();
+    let agent = scene.start(LONG);
+    for name in ["a", "kept"] {
+        scene.api.create(name, &json!({}), &json!({}));
+        scene.api.until(name, "Ready", "True").await;
+    }
+    let child = scene.images().path().join("shop/child");
+    std::fs::create_dir(&child).unwrap();
+    std::os::unix::fs::symlink("../a-uid-a", child.join("parent")).unwrap();
+    std::fs::set_permissions(&child, Permissions::from_mode(0o777)).unwrap();
+    scene.api.delete("a");
+    let removed = |object: &ContainerCheckpoint| {
+        let conditions = &object.status.as_ref()?.conditions;
+        stillframe_crds::condition::get(conditions, "ImageRemoved").cloned()
+    };
+    let said = scene.api.until_that("a", removed).await;
+    assert_eq!(said.reason, "RemovalFailed");
+    let named = said.message.contains(child.to_str().unwrap());
+    assert!(named && said.message.contains("777"), "{}", said.message);
+    assert!(scene.image("a").is_dir());
+    // What stays breaks nothing.
+    let retain = json!({"spec": {"deletionPolicy": "Retain"}});
+    scene.api.change("kept", &retain);
+    scene.api.delete("kept");
+    let reason = scene.api.until("kept", "ImageRemoved", "True").await;
+    assert_eq!(reason, "ImageRetained");
+    std::fs::remove_dir_all(&child).unwrap();
+    // Any change of a spec has it looked at at once.
+    let changed = json!({"metadata": {"generation": 2}});
+    scene.api.change("a", &changed);
+    scene.api.until("a", "ImageRemoved", "True").await;
+    assert!(!scene.image("a").exists());
     agent.end().await;
 }
 

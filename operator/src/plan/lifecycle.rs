@@ -16,7 +16,7 @@ const NAME_LIMIT: usize = 253;
 pub(super) enum Stage<'a> {
     /// Nothing is left to do.
     Done,
-    /// New: nothing keeps it from vanishing while its image stays.
+    /// New, or released by somebody: nothing keeps it from vanishing while its image stays.
     Unheld,
     /// To be given to an agent.
     Unassigned,
@@ -56,6 +56,9 @@ pub(super) fn stage(checkpoint: &ContainerCheckpoint) -> Stage<'_> {
             _ => Stage::Released,
         };
     }
+    if !held {
+        return Stage::Unheld;
+    }
     if let Some(completed) = status.and_then(|status| status.completion_time.as_ref()) {
         let outlives = names::outlives_its_ttl(&checkpoint.metadata).is_some();
         return match checkpoint.spec.ttl_seconds_after_finished {
@@ -66,7 +69,6 @@ pub(super) fn stage(checkpoint: &ContainerCheckpoint) -> Stage<'_> {
         };
     }
     match node {
-        _ if !held => Stage::Unheld,
         Some(node) => Stage::Assigned { node },
         None => Stage::Unassigned,
     }

@@ -218,6 +218,18 @@ async fn other_finalizers_are_left_alone() {
 }
 
 #[tokio::test]
+async fn a_finished_object_that_somebody_released_is_held_again() {
+    let mut released = ready("one");
+    released.metadata.finalizers = Some(vec!["example.com/other".into()]);
+    let steps = vec![
+        step(Method::PATCH, object_path(), answer(&ready("one"), "8"))
+            .with_body(json!({"metadata": {"resourceVersion": "7",
+                                "finalizers": ["example.com/other", "stillframe.dev/image"]}})),
+    ];
+    assert!(reconcile_once(released, steps).await.is_ok());
+}
+
+#[tokio::test]
 async fn an_expired_object_is_deleted_only_as_it_was_judged() {
     let mut expired = ready("one");
     expired.spec.ttl_seconds_after_finished = Some(1);

@@ -267,8 +267,6 @@ fn an_agent_s_events_are_its_own_node_s() {
     let made = other.allowed(("POST", events, event(ours, OTHER, "Pod")));
     let name = made["metadata"]["name"].as_str().unwrap_or_default();
     let theirs = format!("{events}/{name}");
-    taken.refused(
-        ("PATCH", &theirs, json!({"note": "changed"})),
-        "own node alone",
-    );
+    let again = json!({"series": {"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z"}});
+    taken.refused(("PATCH", &theirs, again), "forbidden");
 }

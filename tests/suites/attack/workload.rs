@@ -9,7 +9,7 @@ use crate::identity::cluster;
 const IMAGES: &str = "/var/lib/stillframe/images";
 
 /// What a line of CRIU's log says when a dump needs an option, as the name of a file.
-const LINE: &str = "(00.000001) Error (criu\\057sk-inet.c:188): Connected TCP socket, consider using --tcp-established option.";
+const LINE: &str = "(00.000001) Error (criu:sk-inet.c:188): Connected TCP socket, consider using --tcp-established option.";
 
 /// Fails unless what it says can be shown on a terminal, and is of a size that anybody can read.
 fn is_harmless(checkpoint: &Checkpoint<'_>) {

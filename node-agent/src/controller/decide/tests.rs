@@ -6,7 +6,7 @@ use crate::controller::sample::object;
 const LOCAL: Local = Local {
     busy: Busy::Idle,
     holds: Holds::Nothing,
-    children: false,
+    children: Children::None,
     free: true,
     stopping: false,
 };
@@ -86,15 +86,21 @@ fn what_runs_for_an_unwanted_object_is_called_off_once() {
 fn a_deleted_object_s_image_goes_when_nobody_builds_on_it() {
     let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:50Z"}});
     let children = Local {
-        children: true,
+        children: Children::Some,
         holds: Holds::Image,
         ..LOCAL
     };
     assert_eq!(what(&deleted, LOCAL), Action::Remove);
     assert_eq!(what(&deleted, children), Action::WaitForChildren);
+    let unknown = Local {
+        children: Children::Unknown,
+        ..children
+    };
+    assert_eq!(what(&deleted, unknown), Action::FailRemoval);
     let mut retained = deleted.clone();
     retained["spec"] = json!({"deletionPolicy": "Retain"});
     assert_eq!(what(&retained, children), Action::Remove);
+    assert_eq!(what(&retained, unknown), Action::Remove);
     let mut removed = deleted;
     removed["status"] = json!({"conditions": [{"type": "ImageRemoved", "status": "True", "reason": "ImageDeleted",
         "message": "", "lastTransitionTime": "2026-01-01T00:00:55Z"}]});

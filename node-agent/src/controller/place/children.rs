@@ -1,6 +1,9 @@
 //! Which images build on another one.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use super::{Error, ImageRoot, Place, dir::Dir, dir::Kind, owner::file_name, spot::reached};
 
@@ -16,13 +19,14 @@ impl ImageRoot {
     /// The namespace's directory cannot be read through.
     pub fn children_of(&self, place: &Place) -> Result<Vec<PathBuf>, Error> {
         let namespace = place.image.namespace();
-        let Some(top) = self.0.dir.enter(namespace)? else {
-            return Ok(Vec::new());
-        };
         let wanted = place.image.path();
         let mut found = Vec::new();
-        let mut waiting = vec![(top, PathBuf::from(namespace))];
-        while let Some((dir, at)) = waiting.pop() {
+        // Paths: there may be more directories than a process may have open.
+        let mut waiting = vec![PathBuf::from(namespace)];
+        while let Some(at) = waiting.pop() {
+            let Some(dir) = self.reach(&at)? else {
+                continue;
+            };
             for name in dir.names()? {
                 // What is no text is none of ours.
                 let Some(name) = name.to_str() else {
@@ -38,13 +42,25 @@ impl ImageRoot {
                 if leads_to(self.path(), &inner, &below, &wanted)? {
                     found.push(child_name(&below, name));
                 } else if !dir.is_owned(name)? {
-                    waiting.push((inner, below));
+                    waiting.push(below);
                 }
             }
         }
         found.sort();
         found.dedup();
         Ok(found)
+    }
+
+    /// A directory below the root, unless it has gone.
+    fn reach(&self, path: &Path) -> Result<Option<Dir>, Error> {
+        let mut at: Option<Dir> = None;
+        for name in path.iter().filter_map(OsStr::to_str) {
+            match at.as_ref().unwrap_or(&self.0.dir).enter(name)? {
+                Some(next) => at = Some(next),
+                None => return Ok(None),
+            }
+        }
+        Ok(at)
     }
 }
 

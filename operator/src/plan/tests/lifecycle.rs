@@ -48,8 +48,8 @@ fn every_stage_looks_at_what_it_needs_and_does_what_is_due() {
         (
             without_finalizer(ready("released")),
             Look::Nothing,
-            "nothing",
-            "nothing",
+            "add",
+            "add",
         ),
         (
             without_finalizer(deleted(assigned("gone"))),
@@ -128,7 +128,9 @@ fn a_finished_object_is_deleted_when_its_time_to_live_is_over() {
     assert_eq!(word(&on(&one, true, 112)), "delete");
     one.spec.ttl_seconds_after_finished = Some(0);
     assert_eq!(word(&on(&one, true, 12)), "delete");
-    assert_eq!(word(&on(&deleted(one), true, 500)), "nothing");
+    assert_eq!(word(&on(&deleted(one.clone()), true, 500)), "nothing");
+    // Without a finalizer its image would stay.
+    assert_eq!(word(&on(&without_finalizer(one), true, 12)), "add");
     let mut unfinished = assigned("one");
     unfinished.spec.ttl_seconds_after_finished = Some(0);
     assert_eq!(word(&on(&unfinished, true, 60)), "nothing");

@@ -114,7 +114,10 @@ pub struct ContainerCheckpointSpec {
 #[serde(rename_all = "camelCase")]
 pub struct Source {
     /// The pod, in the namespace of this object.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
     pub pod_name: String,
     /// The pod's UID. A pod of the same name with another UID is then refused; without it, the pod
     /// that has the name when this object is first seen is meant.

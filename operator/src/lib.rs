@@ -4,6 +4,7 @@
 pub mod apply;
 pub mod args;
 pub mod check;
+pub mod cleanup;
 pub mod context;
 pub mod controller;
 pub mod election;

@@ -6,7 +6,7 @@ use std::{io, path::Path, process::ExitCode};
 use clap::Parser;
 use stillframe_operator::{
     args::{Args, CommandLine, Verb},
-    check,
+    check, cleanup,
     controller::chain,
     release, run, telemetry,
 };
@@ -51,6 +51,10 @@ async fn done(args: Args, verb: Option<Verb>) -> Result<bool, String> {
         Verb::Check(options) => check::run(client, &options, out)
             .await
             .map_err(|error| told(&error, "NotPrinted")),
+        Verb::CleanUp => cleanup::run(client, &args.namespace, out)
+            .await
+            .map(|()| true)
+            .map_err(|error| told(&error, error.reason())),
         Verb::ReleaseFinalizers(options) => release::run(client, options, out)
             .await
             .map(|_| true)

@@ -92,3 +92,10 @@ the same name twice is refused. Use: (list "the chart's, as YAML" .Values.operat
 {{- end }}
 {{- toYaml (concat $all $further) }}
 {{- end }}
+
+{{/* The annotations of what cleans up after an uninstall. Use: its weight. */}}
+{{- define "stillframe.cleanup.hook" -}}
+helm.sh/hook: post-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}

@@ -153,7 +153,10 @@ impl Options {
 #[serde(rename_all = "camelCase")]
 pub struct ObjectName {
     /// The object's name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
     pub name: String,
 }
 

@@ -27,7 +27,7 @@ pub enum Verb {
     ReleaseFinalizers(release::Options),
     /// Wait until the installation works, print what is there, and exit with 1 where it does not.
     Check(check::Options),
-    /// Remove the CheckpointNodes and the leader's Lease, after Stillframe was removed. Checkpoints and
+    /// Remove what the agents say of their nodes and the leader's Lease, after Stillframe was removed. Checkpoints and
     /// their images stay.
     CleanUp,
 }

@@ -26,7 +26,7 @@ pub const CHART: &str = "/run/rig/chart";
 /// The operator's Deployment, service account and container.
 pub const OPERATOR: &str = "stillframe-operator";
 
-/// The agents' DaemonSet and service account.
+/// The agents' `DaemonSet` and service account.
 pub const AGENT: &str = "stillframe-node-agent";
 
 /// How long Helm may take: many times what it takes, since the machine may be busy.
@@ -83,6 +83,10 @@ impl<'cluster> Installation<'cluster> {
     }
 
     /// Runs Helm, which must succeed, in the operator's namespace.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "what it prints is for some alone"
+    )]
     pub fn helm(&self, args: &[&str], values: Option<&Values>) -> String {
         self.try_helm(args, values).ok().stdout
     }

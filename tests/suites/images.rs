@@ -142,14 +142,14 @@ fn the_operator_runs_as_nobody_and_neither_image_holds_a_shell_or_a_file_that_gi
 #[ignore = "needs the node root: run make test"]
 fn what_is_called_sh_in_the_agents_image_starts_no_more_than_criu_and_tar_want() {
     let image = Image::unpacked(AGENT);
-    assert!(run(&image, &["/bin/sh", "-c", "iptables --version"]).0);
+    assert!(run(image, &["/bin/sh", "-c", "iptables --version"]).0);
     for refused in [
         &["/bin/sh"][..],
         &["/bin/sh", "-i"],
         &["/bin/sh", "-c", "criu --version"],
         &["/bin/sh", "-c", "gzip --version; criu --version"],
     ] {
-        let (succeeded, said) = run(&image, refused);
+        let (succeeded, said) = run(image, refused);
         assert!(
             !succeeded && said.starts_with("sh: this is no shell"),
             "{refused:?}: {said}"
@@ -164,11 +164,11 @@ fn the_programs_start_with_the_libraries_that_their_image_holds() {
     for name in IMAGES {
         let image = Image::unpacked(name);
         let entry = text(&image.config, "/config/Entrypoint/0");
-        let (succeeded, said) = run(&image, &[entry, "--version"]);
+        let (succeeded, said) = run(image, &[entry, "--version"]);
         assert!(succeeded && said.contains(version), "{said}");
     }
     let image = Image::unpacked(AGENT);
-    let (succeeded, said) = run(&image, &["/usr/sbin/criu", "--version"]);
+    let (succeeded, said) = run(image, &["/usr/sbin/criu", "--version"]);
     assert!(succeeded && said.contains("Version: 4."), "{said}");
     for tool in [
         "nft",
@@ -184,7 +184,7 @@ fn the_programs_start_with_the_libraries_that_their_image_holds() {
         } else {
             "sbin"
         };
-        let (succeeded, said) = run(&image, &[&format!("/usr/{folder}/{tool}"), "--version"]);
+        let (succeeded, said) = run(image, &[&format!("/usr/{folder}/{tool}"), "--version"]);
         assert!(succeeded, "{tool}: {said}");
     }
 }
@@ -266,7 +266,7 @@ fn the_licence_of_everything_in_an_image_is_in_it() {
 fn the_bill_of_materials_lists_packages_and_crates_and_names_nothing_that_it_does_not_describe() {
     for name in IMAGES {
         let image = Image::unpacked(name);
-        let bill = bill(&image);
+        let bill = bill(image);
         assert_eq!(text(&bill, "/spdxVersion"), "SPDX-2.3");
         assert_eq!(text(&bill, "/dataLicense"), "CC0-1.0");
         assert_eq!(text(&bill, "/SPDXID"), "SPDXRef-DOCUMENT");

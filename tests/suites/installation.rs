@@ -1,11 +1,5 @@
 //! The life of an installation on two nodes, from `helm install` to a second one, and what a dump costs the agent's container.
 
-#![expect(
-    clippy::panic,
-    clippy::expect_used,
-    reason = "what goes wrong in a test ends it, with an explanation"
-)]
-
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,6 @@
 //! Pods of every kind that people have, checkpointed through the API on a real kubelet, and pods that are refused.
 
 #![expect(
-    clippy::panic,
     clippy::expect_used,
     reason = "what goes wrong in a test ends it, with an explanation"
 )]

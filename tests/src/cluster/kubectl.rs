@@ -33,14 +33,14 @@ impl Cluster {
     ///
     /// `kubectl patch` reads what it patches first, which takes a right more than the project's programs have.
     #[must_use]
-    pub fn try_patch_with(&self, token: &str, path: &str, patch: &str) -> Output {
+    pub fn try_patch_with(&self, token: &str, path: &str, change: &str) -> Output {
         self.node(0)
             .command("curl")
             .args(["--silent", "--show-error", "--fail-with-body"])
             .args(["--cacert", "/run/rig/pki/ca.crt", "--request", "PATCH"])
             .args(["--header", &format!("Authorization: Bearer {token}")])
             .args(["--header", "Content-Type: application/merge-patch+json"])
-            .args(["--data", patch, &format!("{}{path}", server())])
+            .args(["--data", change, &format!("{}{path}", server())])
             .output()
     }
 

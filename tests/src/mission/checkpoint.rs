@@ -128,12 +128,12 @@ impl Checkpoint<'_> {
 
     /// Changes its status by a merge patch with this bearer token: an administrator may not, see the policies of the chart.
     pub fn patch_status_with(&self, token: &str, status: &Value) {
-        let patch = serde_json::json!({"status": status}).to_string();
+        let change = serde_json::json!({"status": status}).to_string();
         let path = format!(
             "/apis/stillframe.dev/v1alpha1/namespaces/{}/containercheckpoints/{}/status",
             self.namespace, self.name
         );
-        self.cluster.try_patch_with(token, &path, &patch).ok();
+        self.cluster.try_patch_with(token, &path, &change).ok();
     }
 
     /// What `kubectl describe` shows.

@@ -84,7 +84,7 @@ impl Events {
             event_time: Some(MicroTime(now)),
             action: Some("Checkpoint".to_owned()),
             regarding: Some(about),
-            reporting_controller: Some(names::NODE_AGENT.to_owned()),
+            reporting_controller: Some(names::NODE_AGENT_EVENTS.to_owned()),
             reporting_instance: Some(condition::cut(&self.node, INSTANCE_BYTES).to_owned()),
             ..Event::default()
         }

@@ -116,3 +116,41 @@ fn the_service_accounts_may_do_what_the_threat_model_says_and_no_more() {
         show(documented.difference(&found).collect())
     );
 }
+
+/// The text of every suite, with the names of their files.
+fn suites(folder: &Path, found: &mut String) {
+    for entry in fs::read_dir(folder).expect("a folder of suites").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            suites(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            found.push_str(&path.to_string_lossy());
+            found.push_str(&fs::read_to_string(&path).expect("a suite"));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(here.join("../docs/threat-model.md")).expect("the threat model");
+    let mut all = String::new();
+    for folder in ["suites", "../node-agent", "../crds/tests"] {
+        suites(&here.join(folder), &mut all);
+    }
+    let mut named = 0;
+    for word in page.split('`').skip(1).step_by(2) {
+        let is_test = word.matches('_').count() > 3 && !word.contains(['.', '/', ' ']);
+        let is_file = word.ends_with(".rs");
+        if is_test {
+            assert!(
+                all.contains(&format!("fn {word}(")),
+                "there is no test {word}"
+            );
+        } else if is_file {
+            assert!(all.contains(word), "there is no suite {word}");
+        }
+        named += usize::from(is_test || is_file);
+    }
+    assert!(named > 20, "the threat model names {named} tests");
+}

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use rig::cluster::SYSTEM;
-use rig::{Node, Output};
+use rig::{Cluster, Node, Output};
 use serde_json::Value;
 
 /// The namespace of the agents.
@@ -62,6 +62,12 @@ impl Chart {
     fn shared() -> &'static Self {
         static CHART: OnceLock<Chart> = OnceLock::new();
         CHART.get_or_init(|| Self::in_node(Node::shared()))
+    }
+
+    /// The chart in the first node of the cluster that this process' tests share.
+    fn in_cluster() -> &'static Self {
+        static CHART: OnceLock<Chart> = OnceLock::new();
+        CHART.get_or_init(|| Self::in_node(Cluster::shared().node(0)))
     }
 
     fn in_node(node: &'static Node) -> Self {

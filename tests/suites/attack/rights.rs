@@ -141,7 +141,7 @@ fn every_test_that_the_threat_model_names_is_there() {
     let mut named = 0;
     for word in page.split('`').skip(1).step_by(2) {
         let is_test = word.matches('_').count() > 3 && !word.contains(['.', '/', ' ']);
-        let is_file = word.ends_with(".rs");
+        let is_file = Path::new(word).extension().is_some_and(|end| end == "rs");
         if is_test {
             assert!(
                 all.contains(&format!("fn {word}(")),

@@ -44,7 +44,10 @@ fn who_may_write_status_still_names_no_other_s_container() {
         &json!([{"apiGroups": ["stillframe.dev"], "resources": ["*"], "verbs": ["*"]},
             {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create"]}]),
     );
-    let spec = json!({"source": {"podName": "not-there-yet"}});
+    // It never starts, so that its checkpoint waits.
+    let gates = json!([{"name": "rig.example.org/never"}]);
+    let _ = cluster().create(&Manifest::new("gated").spec("schedulingGates", gates));
+    let spec = json!({"source": {"podName": "gated"}});
     mallory.allowed(("POST", CHECKPOINTS, checkpoint("bait", &spec)));
     let id = pod.container_id("app").expect("it runs");
     let status = json!({"status": {"nodeName": "node-a", "podUID": pod.uid(), "containerName": "app",

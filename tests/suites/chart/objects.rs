@@ -28,7 +28,7 @@ fn cluster() -> &'static Cluster {
         }
         // The server refuses a pod whose service account is not there, in a dry run too.
         let account = ["templates/operator/serviceaccount.yaml"];
-        let chart = Chart::in_node(cluster.node(0));
+        let chart = Chart::in_cluster();
         cluster.apply(&chart.render(&json!({}), &account));
     });
     cluster
@@ -93,7 +93,7 @@ fn further() -> Value {
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn the_api_server_takes_every_object_for_every_switch() {
-    let chart = Chart::in_node(cluster().node(0));
+    let chart = Chart::in_cluster();
     for (values, there, missing) in sets() {
         let objects = chart.render(&values, &[]);
         for text in there {

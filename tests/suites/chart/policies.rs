@@ -27,11 +27,12 @@ const TEMPLATES: [&str; 9] = [
     "templates/policies/*.yaml",
 ];
 
-/// `kubectl` reads what it patches, which the programs do not, and which they have no right to.
+/// `kubectl` reads what it patches, and patches what is not there; the programs do neither, and have no right to.
 const READING: &str = r#"
 {"apiVersion": "v1", "kind": "List", "items": [
   {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "suite"},
-   "rules": [{"apiGroups": ["stillframe.dev"], "resources": ["*"], "verbs": ["get"]}]},
+   "rules": [{"apiGroups": ["stillframe.dev"], "resources": ["*"], "verbs": ["get"]},
+             {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["get", "patch"]}]},
   {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "suite"},
    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "suite"},
    "subjects": [{"kind": "ServiceAccount", "name": "stillframe-operator", "namespace": "stillframe-system"},
@@ -53,8 +54,7 @@ fn cluster() -> &'static Cluster {
     static INSTALLED: Once = Once::new();
     let cluster = Cluster::shared();
     INSTALLED.call_once(|| {
-        let node = cluster.node(0);
-        let chart = Chart::in_node(node);
+        let chart = Chart::in_cluster();
         let values = json!({"pageServers": {
             "allowed": ALLOWED, "allowedNames": ["pages.example:27277", "other.example"],
         }});

@@ -63,8 +63,12 @@ impl Dump<'_> {
             self.write_descriptors()?;
         }
         let (lock, sent) = self.lock()?;
-        self.nobody_is_traced()?;
         let record = journal.begin(self.entry(swrk, lock)?)?;
+        // With the container to ourselves: the CRIU of a dump under way traces every task.
+        if let Err(error) = self.nobody_is_traced() {
+            record.finish()?;
+            return Err(error);
+        }
         let found = Found {
             container: self.container,
             criu: self.version.number(),

@@ -14,7 +14,7 @@ image:       ## both container images, as OCI archives in target/images (docs/im
 demo:        ## checkpoint a real container and bring it back (first time: 15 to 20 minutes; needs root)
 	@tests/rig/demo
 
-test:        ## run every test, those on a real node included (about 10 minutes; needs root)
+test:        ## run every test, those on real nodes and clusters included (half an hour; needs root)
 	@tests/rig/test $(ARGS)
 
 test-inner:  ## run the tests that need no node and no root

@@ -120,6 +120,17 @@ impl Journal {
         Ok(record)
     }
 
+    /// What the entries say, held or not, as far as they can be read.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let entries = files.filter_map(|file| {
+            let path = file.path();
+            parse(&File::open(&path).ok()?, &path).ok()
+        });
+        entries.collect()
+    }
+
     /// The entries that nobody holds, each now held by the caller. An unreadable one is returned as
     /// its error; a fresh one that its owner has not written yet is nobody's business.
     ///
@@ -331,6 +342,7 @@ mod tests {
             freezer: None,
             network: None,
             connections: false,
+            cgroup_flags: None,
             link_remaps: Vec::new(),
             image: PathBuf::from("/images/a"),
             partial: false,
@@ -376,6 +388,9 @@ mod tests {
         let found: Vec<_> = journal.abandoned().unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].as_ref().unwrap().entry.container, "left");
+        let mut all: Vec<_> = journal.entries().into_iter().map(|e| e.container).collect();
+        all.sort();
+        assert_eq!(all, ["held", "left"]);
         drop(held);
     }
 

@@ -23,7 +23,7 @@ use crate::{
         messages::{CriuFeatures, CriuReq},
     },
     runtime::{
-        cgroup::{self, Freezer},
+        cgroup::{self, Freezer, HostFlags},
         processes,
     },
 };
@@ -63,7 +63,8 @@ impl Dump<'_> {
             self.write_descriptors()?;
         }
         let (lock, sent) = self.lock()?;
-        let record = journal.begin(self.entry(swrk, lock)?)?;
+        let flags = cgroup_flags(journal);
+        let record = journal.begin(self.entry(swrk, lock, flags)?)?;
         // With the container to ourselves: the CRIU of a dump under way traces every task.
         if let Err(error) = self.nobody_is_traced() {
             record.finish()?;
@@ -183,7 +184,12 @@ impl Dump<'_> {
         self.request.options.tcp_established || self.target.site.tcp_established
     }
 
-    fn entry(&self, swrk: &Swrk, lock: Option<Method>) -> Result<Entry, Error> {
+    fn entry(
+        &self,
+        swrk: &Swrk,
+        lock: Option<Method>,
+        cgroup_flags: Option<HostFlags>,
+    ) -> Result<Entry, Error> {
         let guard = &self.target.guard;
         let freezer = self.target.freezer.as_ref().zip(self.target.paused());
         let links = self.request.options.link_remap || self.target.site.link_remap;
@@ -223,6 +229,7 @@ impl Dump<'_> {
             }),
             network: network.transpose()?,
             connections: self.stops_connections(),
+            cgroup_flags,
             link_remaps,
             image: self.dirs.image.clone(),
             partial: matches!(self.request.image, Image::Publish { .. }),
@@ -230,6 +237,17 @@ impl Dump<'_> {
             unlock_after_end: self.request.unlock_after_end,
         })
     }
+}
+
+/// The flags that the unified hierarchy has, or had before the dumps under way: one of them may have
+/// taken them away just now. In this order, since a dump puts its flags back before it ends its entry.
+fn cgroup_flags(journal: &Journal) -> Option<HostFlags> {
+    let others = journal.entries();
+    let now = HostFlags::now()?;
+    let others = others
+        .iter()
+        .filter_map(|other| other.cgroup_flags.as_ref());
+    Some(others.fold(now, HostFlags::and))
 }
 
 fn external_namespaces_known(version: &Version) -> Result<(), Error> {

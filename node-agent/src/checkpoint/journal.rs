@@ -104,11 +104,8 @@ impl Journal {
     /// # Errors
     /// [`Error::Busy`], [`Error::Unfinished`], or the file cannot be written.
     pub fn begin(&self, entry: Entry) -> Result<Record, Error> {
-        let digest = Sha256::digest(entry.state_dir.as_os_str().as_encoded_bytes());
-        let mut name = [0; 8];
-        name.copy_from_slice(&digest[..8]);
-        let name = u64::from_be_bytes(name);
-        let path = self.dir.join(format!("{name:016x}.json"));
+        let name = name_of(&entry.state_dir);
+        let path = self.dir.join(format!("{name}.json"));
         let lock = hold(&path)?.ok_or_else(|| Error::Busy { path: path.clone() })?;
         // Whoever held it when abandoned entries were looked for has died since: its entry is all that
         // is known of what it left, and what was found out about the container may be its doing.
@@ -239,6 +236,14 @@ impl Record {
     pub fn finish(self) -> Result<(), Error> {
         remove(&self.path)
     }
+}
+
+/// A file's name for the container with this state directory.
+pub(super) fn name_of(state_dir: &Path) -> String {
+    let digest = Sha256::digest(state_dir.as_os_str().as_encoded_bytes());
+    let mut name = [0; 8];
+    name.copy_from_slice(&digest[..8]);
+    format!("{:016x}", u64::from_be_bytes(name))
 }
 
 fn remove(path: &Path) -> Result<(), Error> {

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    Error, Image, Kind, NetworkLock,
+    Error, Image, Kind, NetworkLock, Request,
+    chain::Chain,
     journal::{Entry, FreezerBefore, Journal, LockedNetwork, Record},
     lock::{self, Circumstances, Method, Rules},
     plan::{self, Found},
@@ -66,7 +67,7 @@ impl Dump<'_> {
         let flags = cgroup_flags(journal);
         let record = journal.begin(self.entry(swrk, lock, flags)?)?;
         // With the container to ourselves: the CRIU of a dump under way traces every task.
-        if let Err(error) = self.nobody_is_traced() {
+        if let Err(error) = self.nobody_is_traced().and_then(|()| self.break_chain()) {
             record.finish()?;
             return Err(error);
         }
@@ -103,6 +104,39 @@ impl Dump<'_> {
             Some((pid, tracer)) => Err(Error::Traced { pid, tracer }),
             None => Ok(()),
         }
+    }
+
+    /// From here on the kernel's record of changed pages may be cleared.
+    fn break_chain(&self) -> Result<(), Error> {
+        let Some(chain) = self.chain() else {
+            return Ok(());
+        };
+        let parent = self.request.parent.as_ref().filter(|parent| parent.latest);
+        if let Some(parent) = parent.map(|parent| self.dirs.image.join(&parent.path))
+            && !chain.ends_with(&parent)
+        {
+            return Err(Error::ParentNotLatest(parent));
+        }
+        chain.break_off().map_err(|source| Error::Write {
+            path: self.engine.run_dir.join("chains"),
+            source,
+        })
+    }
+
+    /// What is noted of the container's chain of dumps, where this one tracks memory.
+    pub(super) fn chain(&self) -> Option<Chain> {
+        let Request {
+            kind,
+            parent,
+            options,
+            ..
+        } = self.request;
+        let tracks = *kind == Kind::PreDump || parent.is_some() || options.track_memory;
+        let init = ProcessId {
+            pid: self.target.guard.pid(),
+            start: self.target.guard.start_time(),
+        };
+        tracks.then(|| Chain::of(&self.engine.run_dir, &self.container.state_dir, init))
     }
 
     fn require_features(&self, swrk: &mut Swrk) -> Result<Option<StatusFd>, Error> {

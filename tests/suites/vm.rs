@@ -6,6 +6,8 @@
     reason = "what goes wrong in a test ends it, with an explanation"
 )]
 
+#[path = "vm/cgroups.rs"]
+mod cgroups;
 #[path = "vm/chain.rs"]
 mod chain;
 

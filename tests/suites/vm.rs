@@ -10,6 +10,8 @@
 mod cgroups;
 #[path = "vm/chain.rs"]
 mod chain;
+#[path = "vm/faults.rs"]
+mod faults;
 
 use rig::Node;
 

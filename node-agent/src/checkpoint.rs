@@ -1,10 +1,11 @@
 //! The verb: everything that happens between "checkpoint this container" and a complete image.
 //!
 //! [`run`] is the way of a request: `target` looks, `plan` decides what CRIU is sent, `lock` chooses
-//! the network lock, `watch` answers CRIU's notifications, the [`Report`] says what came of it. For
+//! the network lock, `chain` knows what a dump can build on, `watch` answers CRIU's notifications, the [`Report`] says what came of it. For
 //! when things go wrong, `journal` notes what is under way, `repair` puts right what it names, and
 //! [`guardian`] does so when this process is killed.
 
+mod chain;
 mod connections;
 mod dirs;
 mod engine;

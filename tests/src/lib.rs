@@ -24,6 +24,7 @@ pub mod recorder;
 pub mod scene;
 pub mod stage;
 pub mod traces;
+pub mod vm;
 pub mod wire;
 pub mod witness;
 

@@ -111,6 +111,9 @@ pub enum Error {
         /// Who traces it.
         tracer: i32,
     },
+    /// The parent is not the image that the kernel's record of changed pages goes back to.
+    #[error("{} does not hold the last tracked dump of this process", .0.display())]
+    ParentNotLatest(PathBuf),
     /// The container could not be made to stand still.
     #[error(transparent)]
     Still(#[from] still::Error),
@@ -162,6 +165,7 @@ impl Error {
             Self::Guardian(_) => "GuardianNotStarted",
             Self::Write { .. } => "WriteFailed",
             Self::Traced { .. } => "ProcessTraced",
+            Self::ParentNotLatest(_) => "ParentNotLatest",
             Self::Still(_) => "NeverStill",
             Self::Incomplete(_) => "ImageIncomplete",
             Self::Publish(_) => "PublishFailed",

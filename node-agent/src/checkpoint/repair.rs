@@ -43,6 +43,9 @@ pub enum Error {
     /// The network is still locked.
     #[error("failed to unlock the container's network")]
     Unlock(#[source] lock::Error),
+    /// The unified hierarchy has lost flags.
+    #[error("failed to put the flags of cgroup2 back")]
+    CgroupFlags(#[source] cgroup::FlagsError),
     /// Temporary names are left in the container.
     #[error("failed to remove {0:?} from the container")]
     LinkRemap(Vec<PathBuf>),
@@ -68,6 +71,7 @@ impl Error {
             Self::Freezer(_) => "FreezerChanged",
             Self::Connections(_) => "ConnectionsStopped",
             Self::Unlock(_) => "NetworkStillLocked",
+            Self::CgroupFlags(_) => "CgroupFlagsChanged",
             Self::LinkRemap(_) => "LinkRemapLeft",
             Self::Withdraw(_) => "FailedImageLeft",
             Self::Partial { .. } => "UnfinishedImageLeft",
@@ -116,6 +120,7 @@ pub fn repair(record: &Record) -> Vec<Error> {
             .and_then(|group| restore(group).err())
             .map(Error::Freezer),
     );
+    left.extend(put_flags_back(entry).err());
     // A dump that ended the container and is complete is all that is left of it, and keeps its lock
     // for the restore unless others are to use that network.
     let complete = entry.ends_container && !init.lives() && super::run::is_complete(&entry.image);
@@ -139,6 +144,12 @@ pub fn repair(record: &Record) -> Vec<Error> {
         left.extend(withdrawn.err().map(Error::Withdraw));
     }
     left
+}
+
+/// Gives the unified hierarchy the flags again that CRIU has taken away, if it has.
+pub(super) fn put_flags_back(entry: &Entry) -> Result<(), Error> {
+    let flags = entry.cgroup_flags.as_ref();
+    flags.map_or(Ok(()), |flags| flags.put_back().map_err(Error::CgroupFlags))
 }
 
 /// Thaws what ran, and stops what was paused.

@@ -71,6 +71,9 @@ pub enum Image {
 pub struct Parent {
     /// Path of the parent, relative to the image directory (CRIU links `parent` to it).
     pub path: PathBuf,
+    /// Refuse it unless it holds the last tracked dump of the process: on top of another one the image would hold
+    /// old memory. runc does not ask.
+    pub latest: bool,
 }
 
 /// Options with a flag of their own in runc, all off unless asked for.

@@ -143,15 +143,17 @@ impl Dump<'_> {
         };
         observer.step(Step::Requested);
         let outcome = self.converse(swrk, &request, status_fd, cancel, observer);
-        let mut still_locked = false;
+        let mut left = false;
         let ended = match outcome {
             Ok((mut seen, responded)) => {
                 // What ended its container is never thrown away, whatever happens to it next.
                 record.entry.partial &= !self.ends_container();
                 // Before the image is published: whoever else lives in that network waits.
                 let locked = self.unlock_after_end(&record.entry);
-                still_locked = locked.is_some();
-                seen.warnings.extend(locked);
+                let flags = repair::put_flags_back(&record.entry).err();
+                let flags = flags.map(|error| repair::chain(&error));
+                left = locked.is_some() || flags.is_some();
+                seen.warnings.extend(locked.into_iter().chain(flags));
                 self.publish(seen, responded, lock, observer)
             }
             Err(error) => Err(error),
@@ -163,7 +165,7 @@ impl Dump<'_> {
                 return ended;
             }
         }
-        if still_locked {
+        if left {
             // The next sweep tries again.
             guardian.dismiss();
             return ended;

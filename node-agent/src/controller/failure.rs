@@ -156,6 +156,7 @@ pub fn retryable(error: &checkpoint::Error) -> bool {
         | Error::Lock(_)
         | Error::Write { .. }
         | Error::Traced { .. }
+        | Error::ParentNotLatest(_)
         // The container has stood still.
         | Error::Still(_)
         | Error::Dump { .. }

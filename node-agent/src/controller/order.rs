@@ -160,7 +160,7 @@ impl Order {
             kind: if *pre_dump { Kind::PreDump } else { Kind::Dump },
             image: Image::Publish { dir: dirs.image },
             work_dir: Some(dirs.work),
-            parent: dirs.parent.map(|path| Parent { path }),
+            parent: dirs.parent.map(|path| Parent { path, latest: true }),
             options: switches(&self.options, site),
             page_server: page_server.as_ref().map(|server| PageServer {
                 address: server.address.clone(),

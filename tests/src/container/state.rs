@@ -22,19 +22,34 @@ impl State {
     /// Reads a state file until it is as wanted.
     #[must_use]
     pub fn read_when(path: &Path, wanted: impl Fn(&Self) -> bool) -> Self {
-        let deadline = Instant::now() + PATIENCE;
+        let name = path.display().to_string();
+        Self::of_when(&name, PATIENCE, || fs::read(path).ok(), wanted)
+    }
+
+    /// Reads what `read` gets, which is called this, until it is as wanted; not for longer than the patience.
+    #[must_use]
+    pub fn of_when(
+        name: &str,
+        patience: Duration,
+        read: impl Fn() -> Option<Vec<u8>>,
+        wanted: impl Fn(&Self) -> bool,
+    ) -> Self {
+        let deadline = Instant::now() + patience;
         let mut last = None;
         while Instant::now() < deadline {
-            last = fs::read_to_string(path).ok().and_then(|text| parse(&text));
+            last = read().and_then(|bytes| Self::of(&bytes));
             match last {
                 Some(state) if wanted(&state) => return state,
                 _ => sleep(Duration::from_millis(5)),
             }
         }
-        panic!(
-            "{} does not become what is waited for: {last:?}",
-            path.display()
-        )
+        panic!("{name} does not become what is waited for: {last:?}")
+    }
+
+    /// What this block says; none while it is being written.
+    #[must_use]
+    pub fn of(block: &[u8]) -> Option<Self> {
+        parse(&String::from_utf8_lossy(block))
     }
 
     /// The value of a key.

@@ -10,7 +10,7 @@ use crate::{
         process::ProcessId,
         remap,
     },
-    runtime::cgroup::Version,
+    runtime::cgroup::{HostFlags, Version},
 };
 
 /// What a dump would leave behind if everything died now.
@@ -37,6 +37,9 @@ pub struct Entry {
     /// Established connections are dumped, which CRIU stops for that.
     #[serde(default)]
     pub connections: bool,
+    /// The flags of the unified hierarchy, which CRIU may take away.
+    #[serde(default)]
+    pub cgroup_flags: Option<HostFlags>,
     /// Folders in which CRIU may link deleted files back.
     pub link_remaps: Vec<remap::Folder>,
     /// The directory that the image is written to.

@@ -77,6 +77,7 @@ fn parent(image_dir: &Path, given: &OsStr) -> Result<Option<Parent>, Error> {
     }
     Ok(Some(Parent {
         path: given.to_owned(),
+        latest: false,
     }))
 }
 
@@ -249,7 +250,8 @@ mod tests {
         assert_eq!(
             check("../old"),
             Ok(Some(Parent {
-                path: "../old".into()
+                path: "../old".into(),
+                latest: false,
             }))
         );
         assert_eq!(

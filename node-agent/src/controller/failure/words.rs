@@ -5,7 +5,8 @@ use stillframe_crds::Reason::{
     CriuFailed, CriuNotFound, CriuNotStarted, CriuOptionNotAllowed, CriuTooOld, ExternalMount,
     ForeignCgroup, ImageIncomplete, ImagePathTaken, ImagePathUnusable, InternalError,
     JournalUnusable, MissingFeature, NetworkLockUnavailable, NetworkRulesUnreadable, NeverStill,
-    NoSoftDirty, PauseTooLong, PublishFailed, StateUnreadable, TimedOut, UnsupportedProcess,
+    NoSoftDirty, ParentNotLatest, PauseTooLong, PublishFailed, StateUnreadable, TimedOut,
+    UnsupportedProcess,
 };
 
 /// Each word that an error of the engine gives as its reason, see `reason()` of those errors.
@@ -54,6 +55,7 @@ pub(super) const WORDS: &[(&str, Reason)] = &[
     ("MaskedPathUnreachable", StateUnreadable),
     ("MountPointNotUtf8", ExternalMount),
     ("ProcessTraced", UnsupportedProcess),
+    ("ParentNotLatest", ParentNotLatest),
     ("FreezeTimeout", NeverStill),
     ("NeverStill", NeverStill),
     // The image

@@ -96,6 +96,7 @@ fn values_arrive() {
     assert_eq!(request(&json!({"preDump": true})).kind, Kind::PreDump);
     let parent = Some(Parent {
         path: "../parent".into(),
+        latest: true,
     });
     assert_eq!(request(&json!({"parentRef": {"name": "p"}})).parent, parent);
     assert_eq!(request(&json!({"parentPath": "parent"})).parent, parent);

@@ -183,6 +183,10 @@ reasons! {
             => "create another ContainerCheckpoint without these options, or run the pod on a node whose CheckpointNode has the feature memTrack: kubectl describe checkpointnodes";
         NoLazyPages: "The node's kernel cannot serve lazy pages."
             => "create another ContainerCheckpoint without spec.options.lazyPages";
+        LazyPagesUnguarded: "Others than lazyPeers could not be kept from the port of the lazy pages by a rule of the node's firewall, so the dump did not begin. The container was not touched."
+            => "the message says why; the agent needs nft or iptables that work on its node";
+        LazyPagesNotFetched: "Lazy pages were served, and the connection of whoever fetched them ended before all were fetched. The container goes on."
+            => "discard what was restored from them: it lacks memory; criu lazy-pages on the other node says why it ended. Then create another ContainerCheckpoint";
         MissingFeature: "CRIU or the node's kernel lacks what the options or the workload need."
             => "the message names it; kubectl describe checkpointnode NODE lists what the node has";
         NetworkLockUnavailable: "The network lock that was asked for cannot be had on the node."

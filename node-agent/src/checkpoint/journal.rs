@@ -104,11 +104,7 @@ impl Journal {
     /// # Errors
     /// [`Error::Busy`], [`Error::Unfinished`], or the file cannot be written.
     pub fn begin(&self, entry: Entry) -> Result<Record, Error> {
-        let digest = Sha256::digest(entry.state_dir.as_os_str().as_encoded_bytes());
-        let mut name = [0; 8];
-        name.copy_from_slice(&digest[..8]);
-        let name = u64::from_be_bytes(name);
-        let path = self.dir.join(format!("{name:016x}.json"));
+        let path = self.dir.join(format!("{}.json", name_of(&entry.state_dir)));
         let lock = hold(&path)?.ok_or_else(|| Error::Busy { path: path.clone() })?;
         // Whoever held it when abandoned entries were looked for has died since: its entry is all that
         // is known of what it left, and what was found out about the container may be its doing.
@@ -140,6 +136,14 @@ impl Journal {
         }
         Ok(found)
     }
+}
+
+/// What names a container, by its state directory, among all of this host.
+pub(super) fn name_of(state_dir: &Path) -> String {
+    let digest = Sha256::digest(state_dir.as_os_str().as_encoded_bytes());
+    let mut name = [0; 8];
+    name.copy_from_slice(&digest[..8]);
+    format!("{:016x}", u64::from_be_bytes(name))
 }
 
 /// An entry held by this process.
@@ -330,6 +334,7 @@ mod tests {
             init: ProcessId { pid: 3, start: 30 },
             freezer: None,
             network: None,
+            fence: None,
             connections: false,
             link_remaps: Vec::new(),
             image: PathBuf::from("/images/a"),

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     Error, Image, Kind, NetworkLock,
+    fence::Fence,
     journal::{Entry, FreezerBefore, Journal, LockedNetwork, Record},
     lock::{self, Circumstances, Method, Rules},
     plan::{self, Found},
@@ -222,6 +223,7 @@ impl Dump<'_> {
                 paused,
             }),
             network: network.transpose()?,
+            fence: self.fence()?,
             connections: self.stops_connections(),
             link_remaps,
             image: self.dirs.image.clone(),
@@ -229,6 +231,25 @@ impl Dump<'_> {
             ends_container: self.ends_container(),
             unlock_after_end: self.request.unlock_after_end,
         })
+    }
+}
+
+impl Dump<'_> {
+    /// What will stand before the port of the lazy pages.
+    fn fence(&self) -> Result<Option<Fence>, Error> {
+        let asked = self.request.lazy_pages_for.as_ref();
+        let server = self.request.page_server.as_ref();
+        let Some((_, server)) = asked
+            .zip(server)
+            .filter(|_| self.request.options.lazy_pages)
+        else {
+            return Ok(None);
+        };
+        // As CRIU takes the number.
+        let [low, high, ..] = server.port.to_le_bytes();
+        let port = u16::from_le_bytes([low, high]);
+        let fence = Fence::before(port, &self.container.state_dir);
+        fence.map(Some).map_err(Error::Fence)
     }
 }
 

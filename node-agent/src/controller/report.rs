@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use stillframe_crds::{
     ContainerCheckpoint, Reason,
-    checkpoint::{Artifact, ContainerCheckpointStatus, CriuFacts, Failure, Part},
+    checkpoint::{Artifact, ContainerCheckpointStatus, CriuFacts, Failure, LazyPages, Part},
     condition::{self, IMAGE_REMOVED, LAZY_PAGES_READY, Said},
 };
 
@@ -87,12 +87,25 @@ pub fn retrying(
 
 /// Its memory can be fetched.
 #[must_use]
-pub fn serving(object: &ContainerCheckpoint, now: Timestamp) -> ContainerCheckpointStatus {
+pub fn serving(
+    object: &ContainerCheckpoint,
+    served: &LazyPages,
+    now: Timestamp,
+) -> ContainerCheckpointStatus {
     let mut status = next(object);
-    let message = object.spec.options.page_server.as_ref().map_or_else(
-        || "lazy pages can be fetched".to_owned(),
-        |server| format!("lazy pages can be fetched from port {}", server.port),
+    let LazyPages {
+        address,
+        port,
+        path,
+    } = served;
+    let whence = address.as_deref().map_or_else(
+        || format!("port {port}"),
+        |address| format!("{address} port {port}"),
     );
+    let message = format!(
+        "lazy pages can be fetched from {whence}; everything else to restore from is in {path}, and the container stands still meanwhile"
+    );
+    status.lazy_pages = Some(served.clone());
     let said = Said {
         holds: true,
         reason: Reason::LazyPagesServed,

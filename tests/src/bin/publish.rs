@@ -64,6 +64,7 @@ fn publish(words: &[String]) -> Result<(), String> {
             ..Options::default()
         },
         page_server: None,
+        lazy_pages_for: None,
         status_fd: None,
         cgroups_mode: checkpoint::CgroupsMode::Ignore,
         network_lock: if more.iter().any(|word| word == "iptables") {

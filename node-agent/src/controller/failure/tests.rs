@@ -84,6 +84,7 @@ fn failed(log: &Path) -> checkpoint::Error {
         log: log.to_owned(),
         cause: log::cause(log),
         full: false,
+        serving: false,
     }
 }
 
@@ -93,6 +94,7 @@ fn stopped(stop: Stop, killed: bool) -> checkpoint::Error {
         log: PathBuf::from("/nonexistent/dump.log"),
         cause: None,
         full: false,
+        serving: false,
     }
 }
 
@@ -194,6 +196,7 @@ fn a_dead_criu_is_explained_by_its_log() {
         cause: log::cause(&log),
         log: log.clone(),
         full: false,
+        serving: false,
     };
     assert_eq!(of(&died, None).reason, "PageServerUnreachable");
     // Without a log there is CRIU's end alone.

@@ -50,7 +50,8 @@ impl<'cluster> Scene<'cluster> {
             "name": AGENTS, "labels": {"pod-security.kubernetes.io/enforce": "privileged"},
         }});
         cluster.apply(&namespace.to_string());
-        let files = ["ca.crt", "tls.crt", "tls.key"].map(|key| format!("--from-file=/run/rig/keys/{key}"));
+        let files =
+            ["ca.crt", "tls.crt", "tls.key"].map(|key| format!("--from-file=/run/rig/keys/{key}"));
         let secret = ["create", "secret", "generic", "keys", "--namespace", AGENTS];
         cluster.kubectl(&[&secret[..], &files.each_ref().map(String::as_str)].concat());
         let values = Values::default()
@@ -84,7 +85,8 @@ impl<'cluster> Scene<'cluster> {
         for (key, value) in options.as_object().into_iter().flatten() {
             all[key] = value.clone();
         }
-        let spec = json!({"source": {"podName": pod.name()}, "options": all, "timeoutSeconds": timeout});
+        let spec =
+            json!({"source": {"podName": pod.name()}, "options": all, "timeoutSeconds": timeout});
         let checkpoint = self.mission.checkpoint(name, &spec);
         checkpoint.wait("condition=LazyPagesReady");
         checkpoint
@@ -93,7 +95,11 @@ impl<'cluster> Scene<'cluster> {
     /// The rules that stand before ports of lazy pages on either node.
     fn fences(&self) -> String {
         [self.from, self.to]
-            .map(|node| node.shell("nft list ruleset; iptables-save; ip6tables-save").ok().stdout)
+            .map(|node| {
+                node.shell("nft list ruleset; iptables-save; ip6tables-save")
+                    .ok()
+                    .stdout
+            })
             .iter()
             .flat_map(|rules| rules.lines())
             .filter(|line| line.contains("stillframe-lazy") || line.contains("SF-LAZY"))

@@ -158,22 +158,20 @@ impl Fence {
     /// what this one lets pass others may still drop.
     fn table(&self, admitted: &Admitted) -> String {
         let (name, port) = (self.table_name(), self.port);
-        let mut text = format!(
-            "add table inet {name}\ndelete table inet {name}\nadd table inet {name}\n\
-             add chain inet {name} input {{ type filter hook input priority 0; policy accept; }}\n"
-        );
-        let mut rule = |rest: &str| {
-            text.push_str(&format!(
-                "add rule inet {name} input tcp dport {port} {rest}\n"
-            ));
-        };
+        let table = format!("table inet {name}");
+        let hook = "type filter hook input priority 0; policy accept;";
+        let mut lines = ["add", "delete", "add"]
+            .map(|verb| format!("{verb} {table}"))
+            .to_vec();
+        lines.push(format!("add chain inet {name} input {{ {hook} }}"));
+        let rule = |rest: &str| format!("add rule inet {name} input tcp dport {port} {rest}");
         for (peer, to) in admitted.ways() {
             let family = if peer.is_ipv4() { "ip" } else { "ip6" };
             let to = to.map_or_else(String::new, |to| format!("{family} daddr {to} "));
-            rule(&format!("{family} saddr {peer} {to}accept"));
+            lines.push(rule(&format!("{family} saddr {peer} {to}accept")));
         }
-        rule("drop");
-        text
+        lines.push(rule("drop"));
+        lines.join("\n")
     }
 
     /// The same for iptables and ip6tables. The jump comes last, once the chain is complete.

@@ -185,26 +185,30 @@ impl<D: Dumper> Attempt<'_, D> {
 
     /// Lazy pages are the one step that others wait for.
     async fn heard(&mut self, step: Step) {
-        let server = self.order.options.page_server.as_ref();
-        if let Some(server) =
-            server.filter(|_| step == Step::Serving && self.order.options.lazy_pages)
+        let Some(offer) = self.offer().filter(|_| step == Step::Serving) else {
+            return;
+        };
+        let say = |object: &ContainerCheckpoint| {
+            wanted(object).then(|| report::serving(object, &offer, Timestamp::now()))
+        };
+        let writer = self.job.context.writer.clone();
+        if let Ok(super::status::Written::Stored(object)) =
+            writer.write(&self.job.object, say).await
         {
-            let address = lazy::told(server, self.job.context.address);
-            let served = LazyPages {
-                address: address.map(|address| address.to_string()),
-                port: server.port,
-                path: partial(&self.place.image_dir()).display().to_string(),
-            };
-            let say = |object: &ContainerCheckpoint| {
-                wanted(object).then(|| report::serving(object, &served, Timestamp::now()))
-            };
-            let writer = self.job.context.writer.clone();
-            if let Ok(super::status::Written::Stored(object)) =
-                writer.write(&self.job.object, say).await
-            {
-                self.job.object = object;
-            }
+            self.job.object = object;
         }
+    }
+
+    /// Where lazy pages are to be fetched, if there are any.
+    fn offer(&self) -> Option<LazyPages> {
+        let server = self.order.options.page_server.as_ref();
+        let server = server.filter(|_| self.order.options.lazy_pages)?;
+        let address = lazy::told(server, self.job.context.address);
+        Some(LazyPages {
+            address: address.map(|address| address.to_string()),
+            port: server.port,
+            path: partial(&self.place.image_dir()).display().to_string(),
+        })
     }
 
     fn broken(fault: Fault, called_off: Option<Wish>) -> Broken {

@@ -523,7 +523,15 @@ fn lazy_pages_are_fetched_by_addresses_of_the_list_alone() {
             user.may_apply(&by(&["10.0.0.7", peer]))
         });
     }
-    let all = ["10.0.0.7", "10.0.0.7/32", "10.2.3.4", "10.2.128.0/17", "fd00:0::7", "fd00::7/128", "fd02::1"];
+    let all = [
+        "10.0.0.7",
+        "10.0.0.7/32",
+        "10.2.3.4",
+        "10.2.128.0/17",
+        "fd00:0::7",
+        "fd00::7/128",
+        "fd02::1",
+    ];
     user.may_apply(&by(&all)).ok();
 }
 

@@ -21,18 +21,35 @@ pub(crate) fn a_container_whose_lazy_pages_nobody_fetches_goes_on_in_time(scene:
     let witness = Witness::start(scene.cluster(), &Manifest::new("waits").on(FROM));
     for (name, reason, bound, leaves) in [
         ("nobody-came", "TimedOut", json!({}), true),
-        ("stood-too-long", "PauseTooLong", json!({"maxPauseSeconds": 2}), true),
+        (
+            "stood-too-long",
+            "PauseTooLong",
+            json!({"maxPauseSeconds": 2}),
+            true,
+        ),
         ("nobody-came-to-end-it", "TimedOut", json!({}), false),
     ] {
         let mut options = bound;
         options["leaveRunning"] = json!(leaves);
         options["networkLock"] = json!("Nftables");
         let began = Instant::now();
-        let asked = Asked { name, options, timeout: 8, ..Asked::default() };
+        let asked = Asked {
+            name,
+            options,
+            timeout: 8,
+            ..Asked::default()
+        };
         let checkpoint = scene.serving(&witness.pod, &asked);
         let message = checkpoint.wait_failed(reason);
-        assert!(began.elapsed() < Duration::from_secs(20), "{name} took {:?}", began.elapsed());
-        assert!(message.contains("not all of them were fetched"), "{message}");
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "{name} took {:?}",
+            began.elapsed()
+        );
+        assert!(
+            message.contains("not all of them were fetched"),
+            "{message}"
+        );
         end(scene, &checkpoint, &witness, name);
     }
     witness.pod.delete();
@@ -42,7 +59,11 @@ pub(crate) fn whoever_is_killed_while_lazy_pages_are_served_leaves_no_harm(scene
     let witness = Witness::start(scene.cluster(), &Manifest::new("survives").on(FROM));
     let ask = |name, leaves: bool| {
         let options = json!({"leaveRunning": leaves, "networkLock": "Nftables"});
-        let asked = Asked { name, options, ..Asked::default() };
+        let asked = Asked {
+            name,
+            options,
+            ..Asked::default()
+        };
         scene.serving(&witness.pod, &asked)
     };
     // In the node's own pid namespace, as everything here.
@@ -80,30 +101,53 @@ pub(crate) fn whoever_is_killed_while_lazy_pages_are_served_leaves_no_harm(scene
 }
 
 /// What a broken connection looks like to CRIU. Arguments: address and port.
-const CUTS: [(&str, &str); 2] = [
+const CUTS: [(&str, &str, &str); 3] = [
     (
         "reset",
+        "LazyPagesNotFetched",
         "use Socket; socket(S, PF_INET, SOCK_STREAM, 0); connect(S, sockaddr_in($ARGV[1], inet_aton($ARGV[0]))) or die; \
          sleep 1; setsockopt(S, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0)); close S",
     ),
     (
         "garbage",
+        "LazyPagesNotFetched",
         "use Socket; socket(S, PF_INET, SOCK_STREAM, 0); connect(S, sockaddr_in($ARGV[1], inet_aton($ARGV[0]))) or die; \
          syswrite(S, 'x' x 64); sysread(S, my $x, 1)",
+    ),
+    // Not a word comes through any more: CRIU would wait for ever.
+    (
+        "silence",
+        "PauseTooLong",
+        "use Socket; socket(S, PF_INET, SOCK_STREAM, 0); connect(S, sockaddr_in($ARGV[1], inet_aton($ARGV[0]))) or die; \
+         system(\"nft 'add table inet cut; add chain inet cut output { type filter hook output priority 0; }; \
+         add rule inet cut output tcp dport $ARGV[1] drop'\") and die",
     ),
 ];
 
 pub(crate) fn a_fetch_that_is_cut_ends_no_container(scene: &Scene<'_>) {
     let cluster = scene.cluster();
     let witness = Witness::start(cluster, &Manifest::new("cut-off").on(FROM));
-    for (name, cut) in CUTS {
-        let options = json!({"leaveRunning": false, "networkLock": "Nftables"});
+    for (name, reason, cut) in CUTS {
+        let options =
+            json!({"leaveRunning": false, "networkLock": "Nftables", "maxPauseSeconds": 5});
         let peer = cluster.node_address(1);
-        let asked = Asked { name, peer: &peer, options, ..Asked::default() };
+        let asked = Asked {
+            name,
+            peer: &peer,
+            options,
+            ..Asked::default()
+        };
         let checkpoint = scene.serving(&witness.pod, &asked);
         let port = asked.port.to_string();
-        scene.to.run(&["perl", "-e", cut, &cluster.node_address(0), &port]).ok();
-        checkpoint.wait_failed("LazyPagesNotFetched");
+        scene
+            .to
+            .run(&["perl", "-e", cut, &cluster.node_address(0), &port])
+            .ok();
+        checkpoint.wait_failed(reason);
+        scene
+            .to
+            .shell("nft delete table inet cut 2>/dev/null || true")
+            .ok();
         end(scene, &checkpoint, &witness, name);
     }
     witness.pod.delete();

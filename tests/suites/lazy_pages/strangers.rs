@@ -34,9 +34,20 @@ pub(crate) fn nobody_but_the_named_peer_reaches_the_port_of_lazy_pages(scene: &S
     };
     let port = asked.port;
     let checkpoint = scene.serving(&witness.pod, &asked);
-    let listens = scene.from.shell(&format!("ss -Hltn 'sport = :{port}'")).ok();
-    assert!(listens.stdout.contains("0.0.0.0"), "CRIU listens everywhere: {}", listens.stdout);
-    assert!(scene.fences().contains("stillframe-lazy-"), "{}", scene.fences());
+    let listens = scene
+        .from
+        .shell(&format!("ss -Hltn 'sport = :{port}'"))
+        .ok();
+    assert!(
+        listens.stdout.contains("0.0.0.0"),
+        "CRIU listens everywhere: {}",
+        listens.stdout
+    );
+    assert!(
+        scene.fences().contains("stillframe-lazy-"),
+        "{}",
+        scene.fences()
+    );
     for (who, node, network, address) in [
         ("the other node", scene.to, None, address.as_str()),
         ("a pod there", scene.to, Some(far), &address),

@@ -35,7 +35,12 @@ pub(crate) fn the_commands_of_the_page_move_a_container_with_its_memory(scene: &
         assert!(page.contains(node), "the page speaks of {node}");
     }
     // A distribution has it in its PATH.
-    scene.to.shell("mount -t tmpfs -o mode=755 none /usr/local/bin; ln -s /opt/rig/runc /usr/local/bin/").ok();
+    scene
+        .to
+        .shell(
+            "mount -t tmpfs -o mode=755 none /usr/local/bin; ln -s /opt/rig/runc /usr/local/bin/",
+        )
+        .ok();
     // Its shell stays the same, and waits before it puts things away until somebody has looked.
     let look = "touch /run/rig/moved; until [ -e /run/rig/looked ]; do sleep 0.1; done";
     let script = format!(
@@ -62,7 +67,9 @@ pub(crate) fn the_commands_of_the_page_move_a_container_with_its_memory(scene: &
     }
     let state = scene.to.run(&["runc", "state", "moved"]).ok().stdout;
     let state: serde_json::Value = serde_json::from_str(&state).expect("runc prints JSON");
-    let pid = state["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    let pid = state["pid"]
+        .as_i64()
+        .and_then(|pid| i32::try_from(pid).ok());
     let pid = pid.expect("the moved container runs");
     let source = scene.cluster().pod("default", "counter");
     let left = source.read("app", "/dev/shm/count").unwrap_or_default();
@@ -80,7 +87,10 @@ pub(crate) fn the_commands_of_the_page_move_a_container_with_its_memory(scene: &
     }
     let checkpoint = scene.mission.existing("default", "move-1");
     let status = checkpoint.wait_ready();
-    assert_eq!(status["lazyPages"]["address"], scene.cluster().node_address(0));
+    assert_eq!(
+        status["lazyPages"]["address"],
+        scene.cluster().node_address(0)
+    );
     let files = checkpoint.image_files();
     assert!(files.contains(&"inventory.img".to_owned()), "{files:?}");
     scene.must_be_over(&checkpoint);

@@ -85,8 +85,8 @@ pub fn ready(
     };
     if object.spec.options.lazy_pages {
         let message = format!(
-            "all lazy pages have been fetched, and whoever fetched them has the memory; {stood}. \
-             The rest of the image is on node {node} in {path} ({size}): nothing can be restored from it alone.\n{fetch}"
+            "whoever fetched the lazy pages has ended in order, and has the memory; {stood}. The rest of the image is on \
+             node {node} in {path} ({size}): nothing can be restored from it alone.\n{fetch}"
         );
         return (Reason::Checkpointed, message);
     }

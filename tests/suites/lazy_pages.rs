@@ -69,27 +69,37 @@ impl<'cluster> Scene<'cluster> {
         self.mission.cluster()
     }
 
-    /// Asks for a dump of a pod whose pages this peer may fetch, and waits until they can be.
+    /// As [`Scene::ask`], and waits until the pages can be fetched.
     fn serving(&self, pod: &Pod<'_>, asked: &Asked<'_>) -> Checkpoint<'cluster> {
+        let checkpoint = self.ask(pod, asked);
+        checkpoint.wait("condition=LazyPagesReady");
+        checkpoint
+    }
+
+    /// Asks for a dump of a pod whose pages this peer may fetch.
+    fn ask(&self, pod: &Pod<'_>, asked: &Asked<'_>) -> Checkpoint<'cluster> {
         let Asked {
             name,
             peer,
             port,
+            tls,
+            container,
             options,
             timeout,
         } = asked;
         let mut all = json!({
             "lazyPages": true, "lazyPeers": [peer],
-            "pageServer": {"address": "0.0.0.0", "port": port, "tls": false},
+            "pageServer": {"address": "0.0.0.0", "port": port, "tls": tls},
         });
         for (key, value) in options.as_object().into_iter().flatten() {
             all[key] = value.clone();
         }
-        let spec =
-            json!({"source": {"podName": pod.name()}, "options": all, "timeoutSeconds": timeout});
-        let checkpoint = self.mission.checkpoint(name, &spec);
-        checkpoint.wait("condition=LazyPagesReady");
-        checkpoint
+        let mut source = json!({"podName": pod.name()});
+        if let Some(container) = container {
+            source["containerName"] = json!(container);
+        }
+        let spec = json!({"source": source, "options": all, "timeoutSeconds": timeout});
+        self.mission.checkpoint(name, &spec)
     }
 
     /// The rules that stand before ports of lazy pages on either node.
@@ -134,6 +144,8 @@ struct Asked<'a> {
     name: &'a str,
     peer: &'a str,
     port: u16,
+    tls: bool,
+    container: Option<&'a str>,
     options: Value,
     timeout: u32,
 }
@@ -145,6 +157,8 @@ impl Default for Asked<'_> {
             // Nobody.
             peer: "10.90.0.200",
             port: 27_277,
+            tls: false,
+            container: None,
             options: json!({}),
             timeout: 120,
         }
@@ -162,8 +176,12 @@ fn lazy_pages_are_served_to_those_who_may_fetch_them_and_given_up_in_time() {
     };
     let scene = Scene::start(&cluster);
     walk::the_commands_of_the_page_move_a_container_with_its_memory(&scene);
+    strangers::without_nftables_iptables_closes_the_port_and_without_either_nothing_is_served(
+        &scene,
+    );
     strangers::nobody_but_the_named_peer_reaches_the_port_of_lazy_pages(&scene);
     faults::a_container_whose_lazy_pages_nobody_fetches_goes_on_in_time(&scene);
     faults::whoever_is_killed_while_lazy_pages_are_served_leaves_no_harm(&scene);
     faults::a_fetch_that_is_cut_ends_no_container(&scene);
+    faults::a_fetch_that_ends_in_order_ends_the_container_where_that_was_asked(&scene);
 }

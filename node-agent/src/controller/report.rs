@@ -157,7 +157,6 @@ pub fn finished(
         generation,
         now,
     );
-    no_longer_serving(&mut status, generation, now);
     status.completion_time = Some(Time(now));
     status.start_time.get_or_insert_with(|| started.clone());
     status.pause_milliseconds = pause_microseconds.map(milliseconds);
@@ -192,27 +191,6 @@ pub fn milliseconds(microseconds: u64) -> i64 {
     i64::try_from(microseconds.div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
-fn no_longer_serving(
-    status: &mut ContainerCheckpointStatus,
-    generation: Option<i64>,
-    now: Timestamp,
-) {
-    if condition::get(&status.conditions, LAZY_PAGES_READY).is_some() {
-        let said = Said {
-            holds: false,
-            reason: Reason::NotServing,
-            message: "all lazy pages have been fetched, or nobody serves them any more".to_owned(),
-        };
-        condition::set(
-            &mut status.conditions,
-            LAZY_PAGES_READY,
-            &said,
-            generation,
-            now,
-        );
-    }
-}
-
 /// It has failed. `pause_milliseconds` is how long the container stood still all the same.
 #[must_use]
 pub fn failed(
@@ -240,7 +218,6 @@ pub fn failed(
         generation,
         now,
     );
-    no_longer_serving(&mut status, generation, now);
     status.completion_time = Some(Time(now));
     status.pause_milliseconds = pause_milliseconds;
     status.pause = pause_milliseconds.map(pause);

@@ -24,10 +24,9 @@ pub(crate) fn a_container_whose_lazy_pages_nobody_fetches_goes_on_in_time(scene:
         (
             "stood-too-long",
             "PauseTooLong",
-            json!({"maxPauseSeconds": 2}),
-            true,
+            json!({"maxPauseSeconds": 4}),
+            false,
         ),
-        ("nobody-came-to-end-it", "TimedOut", json!({}), false),
     ] {
         let mut options = bound;
         options["leaveRunning"] = json!(leaves);
@@ -36,20 +35,15 @@ pub(crate) fn a_container_whose_lazy_pages_nobody_fetches_goes_on_in_time(scene:
         let asked = Asked {
             name,
             options,
-            timeout: 8,
+            timeout: 7,
             ..Asked::default()
         };
-        let checkpoint = scene.serving(&witness.pod, &asked);
+        let checkpoint = scene.ask(&witness.pod, &asked);
         let message = checkpoint.wait_failed(reason);
-        assert!(
-            began.elapsed() < Duration::from_secs(20),
-            "{name} took {:?}",
-            began.elapsed()
-        );
-        assert!(
-            message.contains("not all of them were fetched"),
-            "{message}"
-        );
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(20), "{name} took {took:?}");
+        let says = "not all of them were fetched";
+        assert!(message.contains(says), "{message}");
         end(scene, &checkpoint, &witness, name);
     }
     witness.pod.delete();
@@ -100,55 +94,109 @@ pub(crate) fn whoever_is_killed_while_lazy_pages_are_served_leaves_no_harm(scene
     witness.pod.delete();
 }
 
-/// What a broken connection looks like to CRIU. Arguments: address and port.
-const CUTS: [(&str, &str, &str); 3] = [
+/// How a connection breaks, in Perl after it was made as `S`. Arguments: address and port.
+const CUTS: [(&str, &str, &str); 4] = [
     (
         "reset",
         "LazyPagesNotFetched",
-        "use Socket; socket(S, PF_INET, SOCK_STREAM, 0); connect(S, sockaddr_in($ARGV[1], inet_aton($ARGV[0]))) or die; \
-         sleep 1; setsockopt(S, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0)); close S",
+        "sleep 1; setsockopt(S, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0)); close S",
     ),
     (
         "garbage",
         "LazyPagesNotFetched",
-        "use Socket; socket(S, PF_INET, SOCK_STREAM, 0); connect(S, sockaddr_in($ARGV[1], inet_aton($ARGV[0]))) or die; \
-         syswrite(S, 'x' x 64); sysread(S, my $x, 1)",
+        "syswrite(S, 'x' x 64); sysread(S, my $x, 1)",
+    ),
+    (
+        "without-keys",
+        "PageServerTlsFailed",
+        "syswrite(S, 'x' x 64); sysread(S, my $x, 1)",
     ),
     // Not a word comes through any more: CRIU would wait for ever.
     (
         "silence",
         "PauseTooLong",
-        "use Socket; socket(S, PF_INET, SOCK_STREAM, 0); connect(S, sockaddr_in($ARGV[1], inet_aton($ARGV[0]))) or die; \
-         system(\"nft 'add table inet cut; add chain inet cut output { type filter hook output priority 0; }; \
+        "system(\"nft 'add table inet cut; add chain inet cut output { type filter hook output priority 0; }; \
          add rule inet cut output tcp dport $ARGV[1] drop'\") and die",
     ),
 ];
+
+/// Connects from the node that is the peer, and does this then.
+fn connect(scene: &Scene<'_>, port: u16, then: &str) {
+    let script = format!(
+        "use Socket; socket(S, PF_INET, SOCK_STREAM, 0); \
+         connect(S, sockaddr_in($ARGV[1], inet_aton($ARGV[0]))) or die; {then}"
+    );
+    let (address, port) = (scene.cluster().node_address(0), port.to_string());
+    scene.to.run(&["perl", "-e", &script, &address, &port]).ok();
+}
 
 pub(crate) fn a_fetch_that_is_cut_ends_no_container(scene: &Scene<'_>) {
     let cluster = scene.cluster();
     let witness = Witness::start(cluster, &Manifest::new("cut-off").on(FROM));
     for (name, reason, cut) in CUTS {
-        let options =
-            json!({"leaveRunning": false, "networkLock": "Nftables", "maxPauseSeconds": 5});
-        let peer = cluster.node_address(1);
+        let mut options = json!({"leaveRunning": false, "networkLock": "Nftables"});
+        if name == "silence" {
+            options["maxPauseSeconds"] = json!(8);
+        }
         let asked = Asked {
             name,
-            peer: &peer,
+            peer: &cluster.node_address(1),
+            tls: name == "without-keys",
             options,
             ..Asked::default()
         };
         let checkpoint = scene.serving(&witness.pod, &asked);
-        let port = asked.port.to_string();
-        scene
-            .to
-            .run(&["perl", "-e", cut, &cluster.node_address(0), &port])
-            .ok();
+        connect(scene, asked.port, cut);
         checkpoint.wait_failed(reason);
-        scene
-            .to
-            .shell("nft delete table inet cut 2>/dev/null || true")
-            .ok();
+        let mend = "nft delete table inet cut 2>/dev/null || true";
+        scene.to.shell(mend).ok();
         end(scene, &checkpoint, &witness, name);
     }
     witness.pod.delete();
+}
+
+/// What CRIU takes for the end of the fetch, and the page warns of.
+pub(crate) fn a_fetch_that_ends_in_order_ends_the_container_where_that_was_asked(
+    scene: &Scene<'_>,
+) {
+    let cluster = scene.cluster();
+    let manifest = Manifest::new("ends").counting("beside").on(FROM);
+    let pod = cluster.run(&manifest.spec("restartPolicy", json!("Never")));
+    let _ = pod.count_beyond("app", 3);
+    let asked = Asked {
+        name: "ended",
+        peer: &cluster.node_address(1),
+        options: json!({"leaveRunning": false, "networkLock": "Nftables"}),
+        container: Some("app"),
+        ..Asked::default()
+    };
+    let checkpoint = scene.serving(&pod, &asked);
+    connect(scene, asked.port, "close S");
+    let status = checkpoint.wait_ready();
+    let message = checkpoint.condition("Ready").message;
+    assert!(message.contains("the container has ended"), "{message}");
+    assert!(
+        message.contains("nothing can be restored from it alone"),
+        "{message}"
+    );
+    assert!(
+        status["artifact"]["parts"][0]["sizeBytes"].as_i64() > Some(0),
+        "{status:#}"
+    );
+    let ended = ".status.containerStatuses[?(@.name==\"app\")].state.terminated.exitCode";
+    pod.wait(&format!("jsonpath={{{ended}}}=137"));
+    scene.must_be_over(&checkpoint);
+    let beside = pod.count("beside");
+    let _ = pod.count_beyond("beside", beside);
+    let pid = pod.pid("beside").expect("it runs").to_string();
+    let network = format!("--net=/proc/{pid}/ns/net");
+    let rules = scene
+        .from
+        .run(&["nsenter", &network, "nft", "list", "ruleset"])
+        .ok()
+        .stdout;
+    assert!(!rules.contains("CRIU"), "its network is locked: {rules}");
+    checkpoint.delete();
+    must_be_gone(scene.from, "ended");
+    pod.delete();
 }

@@ -1,8 +1,8 @@
 //! Who reaches the port.
 
-use rig::Node;
 use rig::cluster::Manifest;
 use rig::witness::Witness;
+use rig::{Node, Shape};
 
 use super::{Asked, FROM, Scene, TO};
 
@@ -72,12 +72,72 @@ pub(crate) fn nobody_but_the_named_peer_reaches_the_port_of_lazy_pages(scene: &S
     assert_eq!(connect(scene.from, None, "127.0.0.1", port), SILENCE);
     assert_eq!(connect(scene.to, Some(far), &address, port), SILENCE);
     assert_eq!(connect(scene.to, None, &address, port), 0, "the named peer");
-    // It came, and fetched nothing.
-    let _ = checkpoint.wait_complete();
+    // It came, and left in order: CRIU asks for no more.
+    checkpoint.wait_ready();
     scene.must_be_over(&checkpoint);
     checkpoint.delete();
     witness.must_be_unharmed("a peer");
     for pod in ["watched", "near", "far"] {
         cluster.kubectl(&["delete", "pod", pod, "--wait=false"]);
     }
+}
+
+/// A search path in which these are not.
+fn path_without(node: &Node, programs: &[&str]) -> String {
+    let folder = format!("/run/rig/without-{}", programs.len());
+    let gone = programs.join(&format!(" {folder}/"));
+    node.shell(&format!(
+        "mkdir {folder}; ln -s /usr/bin/* /usr/sbin/* {folder}/ 2>/dev/null || true; rm {folder}/{gone}"
+    ))
+    .ok();
+    format!("/run/rig/bin:/opt/rig:{folder}")
+}
+
+pub(crate) fn without_nftables_iptables_closes_the_port_and_without_either_nothing_is_served(
+    scene: &Scene<'_>,
+) {
+    let (node, port) = (scene.from, 27_291);
+    let container = Shape::new(node, "walled").counting().start();
+    let _ = container.counter_beyond(3);
+    let publish = |image: &str, path: &str| {
+        let program = node.install("publish");
+        let served = [&port.to_string(), &scene.cluster().node_address(1)].map(String::clone);
+        node.command(program)
+            .args([
+                "/run/runc",
+                container.id(),
+                image,
+                "max-pause",
+                "20000",
+                "lazy",
+            ])
+            .args(served)
+            .env("PATH", path)
+    };
+    let output = publish(
+        "/run/rig/unguarded",
+        &path_without(node, &["nft", "iptables"]),
+    )
+    .output();
+    assert!(
+        output.stderr.starts_with("LazyPagesUnguarded"),
+        "{output:#?}"
+    );
+
+    let job = publish("/run/rig/walled-image", &path_without(node, &["nft"])).spawn();
+    node.shell(&format!(
+        "for n in $(seq 500); do ! ss -Hltn 'sport = :{port}' | grep -q . || exit 0; sleep 0.02; done; exit 1"
+    ))
+    .ok();
+    let fences = scene.fences();
+    assert!(fences.contains("SF-LAZY-"), "{fences}");
+    assert_eq!(connect(node, None, "127.0.0.1", port), SILENCE);
+    let address = scene.cluster().node_address(0);
+    assert_eq!(connect(scene.to, None, &address, port), 0, "the named peer");
+    job.output().ok();
+    scene.must_be_clean();
+    let now = container.counter().unwrap_or_default();
+    let _ = container.counter_beyond(now);
+    node.run(&["runc", "delete", "--force", container.id()])
+        .ok();
 }

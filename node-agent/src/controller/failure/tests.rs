@@ -292,3 +292,41 @@ fn what_caused_an_error_is_said_once() {
     assert_eq!(failure.reason, "CriuNotFound");
     assert_eq!(failure.message.matches("executable file").count(), 1);
 }
+
+#[test]
+fn serving_that_ends_early_is_told_as_that() {
+    let serving = |source| checkpoint::Error::Dump {
+        source,
+        log: PathBuf::from("/nonexistent/dump.log"),
+        cause: Some("Error (criu/rlimit.c:1): not the cause".into()),
+        full: false,
+        serving: true,
+    };
+    let refused = criu::Error::Failed {
+        via: criu::Via::Swrk,
+        request: "DUMP".to_owned(),
+        errno: 0,
+        message: String::new(),
+    };
+    let stopped = |stop| criu::Error::Stopped { stop, killed: true };
+    for (source, reason) in [
+        (refused, "LazyPagesNotFetched"),
+        (stopped(Stop::TimedOut), "TimedOut"),
+        (stopped(Stop::PauseTooLong), "PauseTooLong"),
+    ] {
+        let failure = of(&serving(source), None);
+        assert_eq!(failure.reason, reason);
+        let message = &failure.message;
+        assert!(
+            message.contains("not all of them were fetched"),
+            "{message}"
+        );
+        assert!(!message.contains("rlimit"), "{message}");
+    }
+    let died = criu::Error::Broken {
+        via: criu::Via::Swrk,
+        how: criu::Break::Closed,
+        status: None,
+    };
+    assert_eq!(of(&serving(died), None).reason, "CriuDied");
+}

@@ -10,6 +10,7 @@ mod connections;
 mod dirs;
 mod engine;
 mod error;
+mod fence;
 pub mod guardian;
 pub mod journal;
 pub mod lock;
@@ -29,6 +30,7 @@ mod watch;
 
 pub use engine::Engine;
 pub use error::Error;
+pub use fence::{Admitted, InvalidNetwork, Network};
 pub use report::{Observer, Report, Step};
 pub use request::{
     CgroupsMode, Image, Kind, NetworkLock, Options, PageServer, Parent, Request, RequestError, Tls,

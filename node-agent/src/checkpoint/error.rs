@@ -8,7 +8,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use super::{journal, lock, still};
+use super::{fence, journal, lock, still};
 use crate::{
     criu,
     go_text::{go_errno, go_error},
@@ -89,6 +89,9 @@ pub enum Error {
     /// The rules that are there before the dump could not be read.
     #[error("failed to read the network rules before the dump")]
     Rules(#[source] lock::Error),
+    /// The port of the lazy pages could not be closed to those who may not fetch them.
+    #[error("failed to close the port of the lazy pages to others")]
+    Fence(#[source] fence::Error),
     /// The journal could not be kept, or names another dump of this container.
     #[error(transparent)]
     Journal(#[from] journal::Error),
@@ -128,6 +131,8 @@ pub enum Error {
         cause: Option<String>,
         /// A disk is full. CRIU's log may be on the same one, and silent about it.
         full: bool,
+        /// Lazy pages could be fetched, and not all were.
+        serving: bool,
     },
     /// CRIU reported success, and the image is not complete.
     #[error("the image is not complete: {0}")]
@@ -157,6 +162,7 @@ impl Error {
             Self::MissingFeature(_) => "MissingFeature",
             Self::StatusFd { .. } | Self::StatusFdNotWritable { .. } => "InvalidStatusFd",
             Self::Lock(_) => "NetworkLockUnavailable",
+            Self::Fence(_) => "LazyPagesUnguarded",
             Self::Rules(_) => "NetworkRulesUnreadable",
             Self::Journal(journal::Error::Busy { .. } | journal::Error::Unfinished { .. }) => {
                 "CheckpointUnderWay"
@@ -189,6 +195,11 @@ impl Error {
             Self::Dump {
                 full: true, cause, ..
             } => cause.clone(),
+            Self::Dump {
+                source: criu::Error::Stopped { .. } | criu::Error::Failed { .. },
+                serving: true,
+                ..
+            } => Some("lazy pages were served, and not all of them were fetched".into()),
             Self::Dump {
                 source: criu::Error::Stopped { stop, .. },
                 ..

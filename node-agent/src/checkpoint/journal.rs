@@ -150,6 +150,14 @@ impl Journal {
     }
 }
 
+/// What names a container, by its state directory, among all of this host.
+pub(super) fn name_of(state_dir: &Path) -> String {
+    let digest = Sha256::digest(state_dir.as_os_str().as_encoded_bytes());
+    let mut name = [0; 8];
+    name.copy_from_slice(&digest[..8]);
+    format!("{:016x}", u64::from_be_bytes(name))
+}
+
 /// An entry held by this process.
 #[derive(Debug)]
 pub struct Record {
@@ -236,14 +244,6 @@ impl Record {
     pub fn finish(self) -> Result<(), Error> {
         remove(&self.path)
     }
-}
-
-/// A file's name for the container with this state directory.
-pub(super) fn name_of(state_dir: &Path) -> String {
-    let digest = Sha256::digest(state_dir.as_os_str().as_encoded_bytes());
-    let mut name = [0; 8];
-    name.copy_from_slice(&digest[..8]);
-    format!("{:016x}", u64::from_be_bytes(name))
 }
 
 fn remove(path: &Path) -> Result<(), Error> {
@@ -346,6 +346,7 @@ mod tests {
             init: ProcessId { pid: 3, start: 30 },
             freezer: None,
             network: None,
+            fence: None,
             connections: false,
             cgroup_flags: None,
             link_remaps: Vec::new(),

@@ -9,6 +9,7 @@ use std::{
 use super::{
     Error, Image, Kind, NetworkLock, Request,
     chain::Chain,
+    fence::Fence,
     journal::{Entry, FreezerBefore, Journal, LockedNetwork, Record},
     lock::{self, Circumstances, Method, Rules},
     plan::{self, Found},
@@ -262,6 +263,7 @@ impl Dump<'_> {
                 paused,
             }),
             network: network.transpose()?,
+            fence: self.fence()?,
             connections: self.stops_connections(),
             cgroup_flags,
             link_remaps,
@@ -282,6 +284,25 @@ fn cgroup_flags(journal: &Journal) -> Option<HostFlags> {
         .iter()
         .filter_map(|other| other.cgroup_flags.as_ref());
     Some(others.fold(now, HostFlags::and))
+}
+
+impl Dump<'_> {
+    /// What will stand before the port of the lazy pages.
+    fn fence(&self) -> Result<Option<Fence>, Error> {
+        let asked = self.request.lazy_pages_for.as_ref();
+        let server = self.request.page_server.as_ref();
+        let Some((_, server)) = asked
+            .zip(server)
+            .filter(|_| self.request.options.lazy_pages)
+        else {
+            return Ok(None);
+        };
+        // As CRIU takes the number.
+        let [low, high, ..] = server.port.to_le_bytes();
+        let port = u16::from_le_bytes([low, high]);
+        let fence = Fence::before(port, &self.container.state_dir);
+        fence.map(Some).map_err(Error::Fence)
+    }
 }
 
 fn external_namespaces_known(version: &Version) -> Result<(), Error> {

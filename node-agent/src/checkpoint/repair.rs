@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path, path::PathBuf, time::Duration};
 
 use super::{
-    connections,
+    connections, fence,
     journal::{Entry, FreezerBefore, Journal, LockedNetwork, Record},
     lock::{self, Method, Namespace},
     remap,
@@ -46,6 +46,9 @@ pub enum Error {
     /// The unified hierarchy has lost flags.
     #[error("failed to put the flags of cgroup2 back")]
     CgroupFlags(#[source] cgroup::FlagsError),
+    /// The port of the lazy pages is still closed.
+    #[error("failed to open the port of the lazy pages again")]
+    Fence(#[source] fence::Error),
     /// Temporary names are left in the container.
     #[error("failed to remove {0:?} from the container")]
     LinkRemap(Vec<PathBuf>),
@@ -72,6 +75,7 @@ impl Error {
             Self::Connections(_) => "ConnectionsStopped",
             Self::Unlock(_) => "NetworkStillLocked",
             Self::CgroupFlags(_) => "CgroupFlagsChanged",
+            Self::Fence(_) => "PortStillClosed",
             Self::LinkRemap(_) => "LinkRemapLeft",
             Self::Withdraw(_) => "FailedImageLeft",
             Self::Partial { .. } => "UnfinishedImageLeft",
@@ -95,6 +99,7 @@ pub fn repair(record: &Record) -> Vec<Error> {
         init,
         freezer,
         network,
+        fence,
         ..
     } = entry;
     let mut left = Vec::new();
@@ -108,6 +113,10 @@ pub fn repair(record: &Record) -> Vec<Error> {
         if criu.kill().is_err() || !criu.ended_within(KILL_GRACE) {
             left.push(Error::Criu { pid: criu.pid });
         }
+    }
+    // Not while CRIU serves.
+    if let Some(fence) = fence.as_ref().filter(|_| left.is_empty()) {
+        left.extend(fence.lower().err().map(Error::Fence));
     }
     // Before the thaw: whoever uses such a connection meanwhile gets an error.
     if let Some(group) = freezer.as_ref().filter(|_| entry.connections) {

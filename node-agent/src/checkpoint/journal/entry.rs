@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     checkpoint::{
+        fence::Fence,
         lock::{Method, Rules},
         process::ProcessId,
         remap,
@@ -34,6 +35,9 @@ pub struct Entry {
     pub freezer: Option<FreezerBefore>,
     /// The network lock, where one is taken.
     pub network: Option<LockedNetwork>,
+    /// What stands before the port of the lazy pages, where they are for some alone.
+    #[serde(default)]
+    pub fence: Option<Fence>,
     /// Established connections are dumped, which CRIU stops for that.
     #[serde(default)]
     pub connections: bool,

@@ -155,6 +155,7 @@ impl Checked<'_> {
             parent,
             options: switches(parsed),
             page_server,
+            lazy_pages_for: None,
             status_fd: (status_fd != -1).then(|| lower_half(status_fd)),
             cgroups_mode,
             network_lock,

@@ -4,9 +4,9 @@ use stillframe_crds::Reason::{
     self, Cancelled, CheckpointUnderWay, ContainerReplaced, CriuConfigUnusable, CriuDied,
     CriuFailed, CriuNotFound, CriuNotStarted, CriuOptionNotAllowed, CriuTooOld, ExternalMount,
     ForeignCgroup, ImageIncomplete, ImagePathTaken, ImagePathUnusable, InternalError,
-    JournalUnusable, MissingFeature, NetworkLockUnavailable, NetworkRulesUnreadable, NeverStill,
-    NoSoftDirty, ParentNotLatest, PauseTooLong, PublishFailed, StateUnreadable, TimedOut,
-    UnsupportedProcess,
+    JournalUnusable, LazyPagesUnguarded, MissingFeature, NetworkLockUnavailable,
+    NetworkRulesUnreadable, NeverStill, NoSoftDirty, ParentNotLatest, PauseTooLong, PublishFailed,
+    StateUnreadable, TimedOut, UnsupportedProcess,
 };
 
 /// Each word that an error of the engine gives as its reason, see `reason()` of those errors.
@@ -35,6 +35,7 @@ pub(super) const WORDS: &[(&str, Reason)] = &[
     ("MissingFeature", MissingFeature),
     ("NetworkLockUnavailable", NetworkLockUnavailable),
     ("NetworkRulesUnreadable", NetworkRulesUnreadable),
+    ("LazyPagesUnguarded", LazyPagesUnguarded),
     ("CheckpointUnderWay", CheckpointUnderWay),
     ("JournalUnusable", JournalUnusable),
     ("GuardianNotStarted", JournalUnusable),

@@ -22,6 +22,7 @@ pub mod pod;
 pub mod program;
 pub mod recorder;
 pub mod scene;
+pub mod shown;
 pub mod stage;
 pub mod traces;
 pub mod wire;

@@ -1,6 +1,7 @@
 //! What tests have shown of each option: a test whose assertions have passed notes a cell of the matrix, and `rig-matrix` prints it.
 //!
-//! A cell is a line of JSON in a file of this process below `target/shown`, or below the folder that `STILLFRAME_SHOWN` names.
+//! A cell is a line of JSON in a file of this process, in the folder that `STILLFRAME_SHOWN` names: `target/shown` when
+//! `tests/rig/test` runs everything. Without it the folder is another, so that a single test spoils no such record.
 
 pub mod options;
 mod place;
@@ -76,7 +77,7 @@ pub fn record(option: &str, place: &Place, how: How, outcome: Outcome) {
         .expect("a cell can be noted");
 }
 
-/// Where cells are noted: what `STILLFRAME_SHOWN` names, else `shown` in the folder that this was built in.
+/// Where cells are noted: what `STILLFRAME_SHOWN` names, else `shown-by-some` in the folder that this was built in.
 #[must_use]
 pub fn folder() -> PathBuf {
     if let Some(folder) = env::var_os("STILLFRAME_SHOWN") {
@@ -95,7 +96,7 @@ pub fn folder() -> PathBuf {
             this.display()
         )
     });
-    target.join("shown")
+    target.join("shown-by-some")
 }
 
 /// The file of this process, which no earlier one of the same name has.

@@ -84,6 +84,31 @@ pub fn markdown(rows: &[Row]) -> String {
     format!("{HEAD}{lines}")
 }
 
+/// The table for a terminal: each option with its places below it.
+#[must_use]
+pub fn text(rows: &[Row]) -> String {
+    let mut option = "";
+    rows.iter()
+        .map(|row| {
+            let heading = if row.option.name == option {
+                String::new()
+            } else {
+                format!("{}\n", row.option.name)
+            };
+            option = row.option.name;
+            format!("{heading}    {}  ({})\n", ways(&row.shown), row.place)
+        })
+        .collect()
+}
+
+fn ways(shown: &[(How, Outcome)]) -> String {
+    let ways: Vec<String> = shown
+        .iter()
+        .map(|(how, outcome)| words(*how, outcome))
+        .collect();
+    ways.join(BETWEEN)
+}
+
 fn line(row: &Row) -> String {
     let Row {
         option,
@@ -97,10 +122,6 @@ fn line(row: &Row) -> String {
     } else {
         format!("`--{}`", option.name)
     };
-    let shown: Vec<String> = shown
-        .iter()
-        .map(|(how, outcome)| words(*how, outcome))
-        .collect();
     format!(
         "| {name} | `{}` | {} | {} | {} | {}{} | {} | {date} |\n",
         option.field,
@@ -109,7 +130,7 @@ fn line(row: &Row) -> String {
         place.cgroups,
         place.kernel,
         if place.vm { IN_VM } else { "" },
-        shown.join(BETWEEN),
+        ways(shown),
     )
 }
 
@@ -325,6 +346,40 @@ mod tests {
         cells[1].outcome = Outcome::Lacks("something".to_owned());
         let first = cells.remove(2);
         assert_eq!(unshown(&cells), ["image-path", &first.option]);
+    }
+
+    #[test]
+    fn a_terminal_is_told_each_option_once() {
+        let day = "2026-11-29";
+        let mut cells = [
+            cell("pre-dump", How::Command, Outcome::Restored, day),
+            cell("pre-dump", How::Object, Outcome::Restored, day),
+        ];
+        cells[1].place.cgroups = "1".to_owned();
+        assert_eq!(
+            text(&rows(&cells)),
+            "pre-dump\n    \
+             object, restored  (runc 1.5.2, CRIU 4.2.1, cgroups 1, kernel 6.12.1 (virtual machine))\n    \
+             command, restored  (runc 1.5.2, CRIU 4.2.1, cgroups 2, kernel 6.12.1 (virtual machine))\n"
+        );
+    }
+
+    #[test]
+    fn the_page_of_this_repository_tells_of_every_option_of_runc_and_was_written_by_this() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md");
+        let page = std::fs::read_to_string(page).expect("docs/compatibility.md");
+        let rows = of_page(&page).and_then(parse).expect("a table");
+        for listed in ALL.iter().filter(|listed| listed.of_runc) {
+            let mut told = rows.iter().filter(|row| row.option == listed);
+            assert!(
+                told.any(|row| row.shown.iter().any(|(_, outcome)| matches!(
+                    outcome,
+                    Outcome::Restored | Outcome::Lacks(_)
+                ))),
+                "docs/compatibility.md says nothing of {}: `make test` and `make compatibility` write it",
+                listed.name
+            );
+        }
     }
 
     #[test]

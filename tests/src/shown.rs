@@ -31,6 +31,8 @@ pub enum How {
 pub enum Outcome {
     /// The container came back from its image with its memory and went on, and the option had made its difference.
     Restored,
+    /// The same by CRIU's own command, since the runtime's own `restore` does not ask CRIU for what it takes.
+    RestoredByCriu,
     /// The dump succeeded and the option had made its difference; the image was not restored.
     Dumped,
     /// CRIU was asked for it, and no more was tried.

@@ -65,16 +65,23 @@ pub fn rows(cells: &[Cell]) -> Vec<Row> {
 #[must_use]
 pub fn unshown(cells: &[Cell]) -> Vec<&'static str> {
     let accounted_for = |listed: &Listed| {
-        cells.iter().any(|cell| {
-            cell.option == listed.name
-                && matches!(cell.outcome, Outcome::Restored | Outcome::Lacks(_))
-        })
+        cells
+            .iter()
+            .any(|cell| cell.option == listed.name && accounts(&cell.outcome))
     };
     let options = ALL.iter().filter(|listed| listed.of_runc);
     options
         .filter(|listed| !accounted_for(listed))
         .map(|listed| listed.name)
         .collect()
+}
+
+/// Whether no more is to be shown after this.
+fn accounts(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Restored | Outcome::RestoredByCriu | Outcome::Lacks(_) => true,
+        Outcome::Dumped | Outcome::Sent => false,
+    }
 }
 
 /// The table in Markdown.
@@ -143,6 +150,7 @@ fn words(how: How, outcome: &Outcome) -> String {
     };
     match outcome {
         Outcome::Restored => format!("{how}, restored"),
+        Outcome::RestoredByCriu => format!("{how}, restored by `criu restore`"),
         Outcome::Dumped => format!("{how}, dumped"),
         Outcome::Sent => format!("{how}, as sent to CRIU"),
         Outcome::Lacks(what) => format!("{how}, {LACKS}{what}"),
@@ -160,6 +168,7 @@ fn said(words: &str) -> Result<(How, Outcome), String> {
     };
     let outcome = match outcome {
         "restored" => Outcome::Restored,
+        "restored by `criu restore`" => Outcome::RestoredByCriu,
         "dumped" => Outcome::Dumped,
         "as sent to CRIU" => Outcome::Sent,
         other => match other.strip_prefix(LACKS) {
@@ -366,16 +375,14 @@ mod tests {
 
     #[test]
     fn the_page_of_this_repository_tells_of_every_option_of_runc_and_was_written_by_this() {
-        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md");
+        let page =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md");
         let page = std::fs::read_to_string(page).expect("docs/compatibility.md");
         let rows = of_page(&page).and_then(parse).expect("a table");
         for listed in ALL.iter().filter(|listed| listed.of_runc) {
             let mut told = rows.iter().filter(|row| row.option == listed);
             assert!(
-                told.any(|row| row.shown.iter().any(|(_, outcome)| matches!(
-                    outcome,
-                    Outcome::Restored | Outcome::Lacks(_)
-                ))),
+                told.any(|row| row.shown.iter().any(|(_, outcome)| accounts(outcome))),
                 "docs/compatibility.md says nothing of {}: `make test` and `make compatibility` write it",
                 listed.name
             );

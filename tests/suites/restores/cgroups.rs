@@ -1,0 +1,155 @@
+//! What each mode of `--manage-cgroups-mode` puts into the image, and what a restore in each mode makes of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use prost::Message;
+use rig::container::Runtime;
+use rig::{Container, Node, Program};
+
+use crate::journey::{STATE, Subject, dump, goes_on, restore, seen};
+
+on_every_runtime! {
+    each_cgroups_mode_saves_what_it_is_for
+}
+
+/// `cgroup_entry` of CRIU's `cgroup.proto`, as far as it matters here.
+#[derive(Clone, PartialEq, Message)]
+struct Cgroups {
+    #[prost(message, repeated, tag = "2")]
+    controllers: Vec<Controller>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Controller {
+    #[prost(string, repeated, tag = "1")]
+    names: Vec<String>,
+    #[prost(message, repeated, tag = "2")]
+    folders: Vec<Folder>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Folder {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(message, repeated, tag = "3")]
+    properties: Vec<Property>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Property {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+/// The bytes in front of the only message: two magic numbers and its length.
+const HEAD: usize = 12;
+
+/// The properties that an image holds, by `CONTROLLER/NAME`.
+fn properties(container: &Container<'_>) -> BTreeMap<String, String> {
+    let file = container.file("/").join("../image/cgroup.img");
+    let bytes = fs::read(&file).expect("every image has a cgroup.img");
+    let cgroups = Cgroups::decode(bytes.get(HEAD..).unwrap_or_default()).expect("a cgroup_entry");
+    let of = |controller: &Controller| {
+        let name = controller.names.join(",");
+        let folders = controller.folders.iter();
+        let properties = folders.flat_map(|folder| folder.properties.clone());
+        properties
+            .map(|property| (format!("{name}/{}", property.name), property.value))
+            .collect::<Vec<_>>()
+    };
+    cgroups.controllers.iter().flat_map(of).collect()
+}
+
+/// The cgroup mounts that the node's first process has, with the flags of each and of what is mounted. CRIU's own of other dumps are
+/// not of interest.
+fn mounts() -> String {
+    let script =
+        "grep -E ' - cgroup2? ' /proc/1/mountinfo | grep -v /.criu.cgyard. | cut -d' ' -f4-";
+    Node::shared().shell(script).ok().stdout
+}
+
+/// A property of the container's cgroup that its configuration does not name.
+const SHARES: &str = "cpu/cpu.shares";
+
+/// Its value in the container's cgroup.
+fn shares(container: &Container<'_>) -> String {
+    let file = shares_file(container);
+    let value = Node::shared().run(&["cat", &file]).ok().stdout;
+    value.trim().to_owned()
+}
+
+fn shares_file(container: &Container<'_>) -> String {
+    format!("/sys/fs/cgroup/cpu/{}/cpu.shares", container.id())
+}
+
+fn each_cgroups_mode_saves_what_it_is_for(subject: Subject) {
+    let node = Node::shared();
+    if !node.run(&["test", "-d", "/sys/fs/cgroup/cpu"]).succeeded() {
+        println!(
+            "not run: needs cgroups of version 1; those of version 2 are the virtual machine's"
+        );
+        return;
+    }
+    let mounted = mounts();
+    let mut container = subject.shape("cgroups").workload(&["count"]).start();
+    let before = seen(&container, STATE);
+    for mode in ["soft", "full", "strict", "ignore"] {
+        let file = shares_file(&container);
+        node.shell(&format!("echo 777 >{file}")).ok();
+        dump(
+            &container,
+            subject.program,
+            &["--manage-cgroups-mode", mode],
+        );
+        assert_eq!(mounts(), mounted, "{mode} changed how cgroups are mounted");
+        let saved = properties(&container);
+        if mode == "ignore" {
+            assert_eq!(saved, BTreeMap::new());
+        } else {
+            assert_eq!(saved.get(SHARES).map(String::as_str), Some("777"), "{mode}");
+            assert!(
+                saved.contains_key("memory/memory.limit_in_bytes"),
+                "{mode}: {saved:?}"
+            );
+        }
+        match (mode, subject.runtime) {
+            // The runtime makes the cgroup before CRIU is asked, so that this one always fails.
+            ("strict", Runtime::Runc) => must_be_refused_as_strict(&mut container),
+            ("full", Runtime::Runc) => {
+                restore(&mut container, &["--manage-cgroups-mode", "full"]);
+                assert_eq!(shares(&container), "777", "full sets what is in the image");
+                dump(
+                    &container,
+                    Program::Ours,
+                    &["--manage-cgroups-mode", "ignore"],
+                );
+                restore(&mut container, &["--manage-cgroups-mode", "full"]);
+                assert_eq!(shares(&container), "1024", "there was nothing to set");
+                dump(&container, Program::Ours, &[]);
+            }
+            _ => {}
+        }
+        let leaves = if mode == "ignore" { "ignore" } else { "soft" };
+        restore(&mut container, &["--manage-cgroups-mode", leaves]);
+        assert_eq!(
+            shares(&container),
+            "1024",
+            "{leaves} sets nothing of a cgroup that is there"
+        );
+        assert_eq!(mounts(), mounted, "{mode} changed how cgroups are mounted");
+        goes_on(&container, STATE, &before);
+        subject.shown(&format!("manage-cgroups-mode {mode}"));
+    }
+}
+
+fn must_be_refused_as_strict(container: &mut Container<'_>) {
+    let image = format!("{}/image", container.bundle());
+    let output = container.restore(&image, &["--manage-cgroups-mode", "strict"]);
+    assert!(!output.succeeded(), "{output:#?}");
+    let log = container.file("/").join("../image/restore.log");
+    let log = fs::read_to_string(log).unwrap_or_default();
+    assert!(log.contains("Abort restore of existing cgroups"), "{log}");
+}

@@ -14,6 +14,7 @@
 pub mod cluster;
 pub mod compare;
 pub mod container;
+pub mod criu_image;
 pub mod gate;
 pub mod installation;
 pub mod mission;

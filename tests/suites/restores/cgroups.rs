@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use prost::Message;
 use rig::container::Runtime;
+use rig::criu_image::cgroup_properties;
 use rig::{Container, Node, Program};
 
 use crate::journey::{STATE, Subject, dump, goes_on, restore, seen};
@@ -13,54 +13,10 @@ on_every_runtime! {
     each_cgroups_mode_saves_what_it_is_for
 }
 
-/// `cgroup_entry` of CRIU's `cgroup.proto`, as far as it matters here.
-#[derive(Clone, PartialEq, Message)]
-struct Cgroups {
-    #[prost(message, repeated, tag = "2")]
-    controllers: Vec<Controller>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Controller {
-    #[prost(string, repeated, tag = "1")]
-    names: Vec<String>,
-    #[prost(message, repeated, tag = "2")]
-    folders: Vec<Folder>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Folder {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, repeated, tag = "3")]
-    properties: Vec<Property>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Property {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-/// The bytes in front of the only message: two magic numbers and its length.
-const HEAD: usize = 12;
-
 /// The properties that an image holds, by `CONTROLLER/NAME`.
 fn properties(container: &Container<'_>) -> BTreeMap<String, String> {
     let file = container.file("/").join("../image/cgroup.img");
-    let bytes = fs::read(&file).expect("every image has a cgroup.img");
-    let cgroups = Cgroups::decode(bytes.get(HEAD..).unwrap_or_default()).expect("a cgroup_entry");
-    let of = |controller: &Controller| {
-        let name = controller.names.join(",");
-        let folders = controller.folders.iter();
-        let properties = folders.flat_map(|folder| folder.properties.clone());
-        properties
-            .map(|property| (format!("{name}/{}", property.name), property.value))
-            .collect::<Vec<_>>()
-    };
-    cgroups.controllers.iter().flat_map(of).collect()
+    cgroup_properties(&fs::read(&file).expect("every image has a cgroup.img"))
 }
 
 /// The cgroup mounts that the node's first process has, with the flags of each and of what is mounted. CRIU's own of other dumps are

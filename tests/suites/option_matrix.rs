@@ -59,9 +59,18 @@ fn ask(mission: &Mission<'_>, requests: &[(String, Value)]) -> Vec<Value> {
     };
     let items: Vec<Value> = requests.iter().map(checkpoint).collect();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
-    mission.cluster().apply(&list.to_string());
-    let ended = |(name, _): &(String, Value)| mission.existing("default", name).wait_complete();
-    requests.iter().map(ended).collect()
+    let cluster = mission.cluster();
+    cluster.apply(&list.to_string());
+    scene::wait_for_all(cluster, "cckpt", "Complete");
+    let all = cluster.kubectl(&["get", "cckpt", "--output=json"]);
+    let mut all: Value = serde_json::from_str(&all).expect("kubectl prints JSON");
+    let mut status = |name: &str| {
+        let items = all["items"].as_array_mut().into_iter().flatten();
+        let mut named = items.filter(|object| object["metadata"]["name"] == name);
+        let object = named.next();
+        object.unwrap_or_else(|| panic!("{name} is gone"))["status"].take()
+    };
+    requests.iter().map(|(name, _)| status(name)).collect()
 }
 
 /// Without its option none is checkpointed, and all go on.

@@ -38,20 +38,22 @@ macro_rules! cases {
 }
 
 /// Makes tests of each function that takes a [`journey::Subject`]: with both programs on runc's containers, and with ours on
-/// those of other runtimes.
+/// those of another runc and of crun.
 macro_rules! on_every_runtime {
     ($($name:ident)*) => {
         cases! { ours_on_runc: Ours, Runc; $($name)* }
         cases! { runc_on_runc: Runc, Runc; $($name)* }
+        cases! { ours_on_debians_runc: Ours, DebiansRunc; $($name)* }
         cases! { ours_on_crun: Ours, Crun; $($name)* }
     };
 }
 
-/// The same without runtimes that are not runc.
+/// The same without crun.
 macro_rules! on_every_runc {
     ($($name:ident)*) => {
         cases! { ours_on_any_runc: Ours, Runc; $($name)* }
         cases! { runc_on_any_runc: Runc, Runc; $($name)* }
+        cases! { ours_on_another_runc: Ours, DebiansRunc; $($name)* }
     };
 }
 

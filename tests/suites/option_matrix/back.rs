@@ -1,6 +1,7 @@
 //! A container's way back: its image restored by its runtime in its own root, beside the kubelet, in the namespaces of its pod.
 
 use rig::container::{Runtime, State};
+use rig::pod::RUNC_ROOT;
 use rig::{Node, Output};
 
 use crate::cases::Subject;
@@ -11,7 +12,7 @@ const HOLD: &str = r#"
 task=/run/containerd/io.containerd.runtime.v2.task/k8s.io/$1 bundle=/run/rig/$2
 mkdir -p $bundle/rootfs $bundle/work
 mount --bind $task/rootfs $bundle/rootfs
-jq --arg name /$2 '.linux.cgroupsPath = $name | .root.path = "rootfs"' $task/config.json >$bundle/config.json
+jq '.root.path = "rootfs"' $task/config.json >$bundle/config.json
 "#;
 
 /// A bundle in which a container is to be restored.
@@ -60,7 +61,8 @@ impl<'scene> Bundle<'scene> {
         self.node()
             .command("bash")
             .args(["-c", script, name, subject.runtime.command(), "--root"])
-            .arg(format!("/run/matrix-{}", subject.runtime))
+            // Where containerd keeps them: crun finds the directory of its masks by this, and the image names it.
+            .arg(RUNC_ROOT)
             .args(verb)
             .arg(name)
             .output()
@@ -72,12 +74,13 @@ impl<'scene> Bundle<'scene> {
         if self.subject.case.leaves_running() {
             let kill = ["ctr", "-n", "k8s.io", "tasks", "kill", "-s", "KILL", id];
             self.node().run(&kill).ok();
-            self.node()
-                .shell(&format!(
-                    "until ! ctr -n k8s.io tasks list | grep {id} | grep -q RUNNING; do sleep 0.02; done"
-                ))
-                .ok();
         }
+        // Its cgroup is to be the same one, which containerd removes first.
+        self.node()
+            .shell(&format!(
+                "until ! ctr -n k8s.io tasks list | grep -q {id}; do sleep 0.02; done"
+            ))
+            .ok();
         let bundle = format!("/run/rig/{name}");
         let work = format!("{bundle}/work");
         let mut verb = vec!["restore", "--detach", "--bundle", &bundle];
@@ -106,13 +109,13 @@ impl<'scene> Bundle<'scene> {
 
     fn must_be_in_the_network_of_the_pod(&self) {
         let pid = match self.subject.runtime {
-            Runtime::Runc => "state.json | jq .init_process_pid",
+            Runtime::Runc | Runtime::DebiansRunc => "state.json | jq .init_process_pid",
             Runtime::Crun => "status | jq .pid",
         };
         let script = format!(
-            "pid=$(cat /run/matrix-{}/{}/{pid})
+            "pid=$(cat {RUNC_ROOT}/{}/{pid})
              [ $(readlink /proc/$pid/ns/net) = $(readlink /proc/{}/ns/net) ]",
-            self.subject.runtime, self.name, self.sandbox
+            self.name, self.sandbox
         );
         self.node().shell(&script).ok();
     }

@@ -4,7 +4,8 @@ use rig::cluster::Manifest;
 use rig::container::Runtime;
 use serde_json::{Value, json};
 
-/// A folder of the node that pods mount, with sockets of somebody outside.
+/// A folder of the node that pods mount in the same place, with sockets of somebody outside: a restore finds them by the path that
+/// they were bound to.
 pub(crate) const SOCKETS: &str = "/run/rig/sockets";
 /// Where the peer of connections listens, in the node.
 pub(crate) const SERVER: u16 = 7001;
@@ -80,7 +81,7 @@ pub(crate) const CASES: [Case; 9] = [
     },
     Case {
         name: "datagram",
-        workload: &["unix-dgram", "--peer=/s/RUNTIME"],
+        workload: &["unix-dgram", "--peer=/run/rig/sockets/RUNTIME"],
         refused: Some("ExternalUnixSocket"),
         without: NONE,
         with: r#"{"extUnixSk": true, "manageCgroupsMode": "Ignore"}"#,
@@ -197,7 +198,7 @@ impl Subject {
             manifest = manifest.spec("runtimeClassName", json!("crun"));
         }
         if self.case.sends() {
-            let mounts = json!([{"name": "s", "mountPath": "/s"}]);
+            let mounts = json!([{"name": "s", "mountPath": SOCKETS}]);
             let volumes = json!([{"name": "s", "hostPath": {"path": SOCKETS}}]);
             manifest = manifest
                 .of_container("app", "volumeMounts", mounts)

@@ -13,6 +13,10 @@ on_every_runtime! {
     each_cgroups_mode_saves_what_it_is_for
 }
 
+on_every_runc! {
+    an_image_without_cgroups_comes_back_in_another_one_if_that_is_asked_for
+}
+
 /// The properties that an image holds, by `CONTROLLER/NAME`.
 fn properties(container: &Container<'_>) -> BTreeMap<String, String> {
     let file = container.file("/").join("../image/cgroup.img");
@@ -73,8 +77,14 @@ fn each_cgroups_mode_saves_what_it_is_for(subject: Subject) {
         }
         match (mode, subject.runtime) {
             // The runtime makes the cgroup before CRIU is asked, so that this one always fails.
-            ("strict", Runtime::Runc) => must_be_refused_as_strict(&mut container),
-            ("full", Runtime::Runc) => {
+            ("strict", Runtime::Runc | Runtime::DebiansRunc) => {
+                must_be_refused(
+                    &mut container,
+                    &["--manage-cgroups-mode", "strict"],
+                    "Abort restore of existing cgroups",
+                );
+            }
+            ("full", Runtime::Runc | Runtime::DebiansRunc) => {
                 restore(&mut container, &["--manage-cgroups-mode", "full"]);
                 assert_eq!(shares(&container), "777", "full sets what is in the image");
                 dump(
@@ -101,11 +111,29 @@ fn each_cgroups_mode_saves_what_it_is_for(subject: Subject) {
     }
 }
 
-fn must_be_refused_as_strict(container: &mut Container<'_>) {
+fn an_image_without_cgroups_comes_back_in_another_one_if_that_is_asked_for(subject: Subject) {
+    let mut container = subject.shape("elsewhere").workload(&["count"]).start();
+    let before = seen(&container, STATE);
+    let ignore = ["--manage-cgroups-mode", "ignore"];
+    dump(&container, subject.program, &ignore);
+    Node::shared()
+        .shell(&format!(
+            "cd {}; jq '.linux.cgroupsPath = \"/other-{}\"' config.json >other.json; mv other.json config.json",
+            container.bundle(),
+            container.id()
+        ))
+        .ok();
+    must_be_refused(&mut container, &[], "Can't move into");
+    restore(&mut container, &ignore);
+    goes_on(&container, STATE, &before);
+}
+
+/// Fails unless a restore is refused for this reason of CRIU's.
+fn must_be_refused(container: &mut Container<'_>, flags: &[&str], reason: &str) {
     let image = format!("{}/image", container.bundle());
-    let output = container.restore(&image, &["--manage-cgroups-mode", "strict"]);
+    let output = container.restore(&image, flags);
     assert!(!output.succeeded(), "{output:#?}");
     let log = container.file("/").join("../image/restore.log");
     let log = fs::read_to_string(log).unwrap_or_default();
-    assert!(log.contains("Abort restore of existing cgroups"), "{log}");
+    assert!(log.contains(reason), "{log}");
 }

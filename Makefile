@@ -1,9 +1,9 @@
 # Thin: every recipe is one line; what is longer is in tests/rig.
 .DEFAULT_GOAL := help
-.PHONY: help build image generate chart demo cluster test test-inner bench shell lint fmt deny clean cache-clean
+.PHONY: help build image generate chart demo cluster test test-inner bench shell compatibility lint fmt deny clean cache-clean
 
 help:        ## this list
-	@grep -hE '^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/: +## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/: +## /\t/' | expand -t 16
 
 build:       ## build every program
 	@tests/rig/build
@@ -31,6 +31,9 @@ cluster:     ## a Kubernetes cluster with our programs in it, until Ctrl-C (ARGS
 
 generate:    ## write what is generated and committed: the custom resource definitions, docs/reasons.md and docs/reference.md
 	cargo run --quiet --package stillframe-crds -- docs crds/yaml charts/stillframe/files/crds
+
+compatibility: ## write docs/compatibility.md from what the last whole `make test` has shown
+	cargo run --quiet --package stillframe-tests --bin rig-matrix -- write "$${CARGO_TARGET_DIR:-target}/shown" docs/compatibility.md
 
 chart:       ## check the chart, and write deploy/ from it (needs helm)
 	helm lint --strict charts/stillframe

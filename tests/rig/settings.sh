@@ -8,6 +8,7 @@ RIG_SUITE_SCRIPT=/usr/share/debootstrap/scripts/sid # older debootstraps do not 
 RIG_CRIU_AT_LEAST=4.2
 RIG_PACKAGES=(
     criu libcriu2 crun busybox-static libseccomp2   # what is tested, and what it needs
+    runc                                   # Debian's, in /usr beside the newer one that comes first in the path
     iproute2 iptables nftables kmod        # network namespaces, and CRIU's two lock methods
     procps psmisc jq strace curl           # for the tests, and for people who look around
     lua5.4                                 # what Argo CD's health scripts are written in

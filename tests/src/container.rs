@@ -26,6 +26,8 @@ pub enum Runtime {
     /// runc, with its state in `/run/runc`.
     #[default]
     Runc,
+    /// Debian's runc, which is another version, with its state in `/run/runc-debian`.
+    DebiansRunc,
     /// crun, with its state in `/run/crun`.
     Crun,
 }
@@ -36,6 +38,8 @@ impl Runtime {
     pub fn command(self) -> &'static str {
         match self {
             Self::Runc => "runc",
+            // The other one comes first in the path.
+            Self::DebiansRunc => "/usr/sbin/runc",
             Self::Crun => "crun",
         }
     }
@@ -45,6 +49,7 @@ impl Runtime {
     pub fn root(self) -> &'static str {
         match self {
             Self::Runc => "/run/runc",
+            Self::DebiansRunc => "/run/runc-debian",
             Self::Crun => "/run/crun",
         }
     }

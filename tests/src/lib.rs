@@ -14,6 +14,7 @@
 pub mod cluster;
 pub mod compare;
 pub mod container;
+pub mod criu_image;
 pub mod gate;
 pub mod installation;
 pub mod mission;
@@ -23,6 +24,7 @@ pub mod pod;
 pub mod program;
 pub mod recorder;
 pub mod scene;
+pub mod shown;
 pub mod stage;
 pub mod traces;
 pub mod vm;

@@ -22,6 +22,45 @@ macro_rules! with_both_programs {
     };
 }
 
+/// Makes a test of each function that takes a [`journey::Subject`].
+macro_rules! cases {
+    ($module:ident: $program:ident, $runtime:ident; $($name:ident)*) => {
+        mod $module {
+            $(#[test] #[ignore = "needs the node root: run make test"]
+            fn $name() {
+                super::$name(crate::journey::Subject {
+                    program: rig::Program::$program,
+                    runtime: rig::container::Runtime::$runtime,
+                });
+            })*
+        }
+    };
+}
+
+/// Makes tests of each function that takes a [`journey::Subject`]: with both programs on runc's containers, and with ours on
+/// those of another runc and of crun.
+macro_rules! on_every_runtime {
+    ($($name:ident)*) => {
+        cases! { ours_on_runc: Ours, Runc; $($name)* }
+        cases! { runc_on_runc: Runc, Runc; $($name)* }
+        cases! { ours_on_debians_runc: Ours, DebiansRunc; $($name)* }
+        cases! { ours_on_crun: Ours, Crun; $($name)* }
+    };
+}
+
+/// The same without crun.
+macro_rules! on_every_runc {
+    ($($name:ident)*) => {
+        cases! { ours_on_any_runc: Ours, Runc; $($name)* }
+        cases! { runc_on_any_runc: Runc, Runc; $($name)* }
+        cases! { ours_on_another_runc: Ours, DebiansRunc; $($name)* }
+    };
+}
+
+#[path = "restores/cgroups.rs"]
+mod cgroups;
+#[path = "restores/empty.rs"]
+mod empty;
 #[path = "restores/files.rs"]
 mod files;
 #[path = "restores/flags.rs"]
@@ -36,3 +75,5 @@ mod own;
 mod pages;
 #[path = "restores/shapes.rs"]
 mod shapes;
+#[path = "restores/shell_job.rs"]
+mod shell_job;

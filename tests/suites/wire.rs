@@ -206,6 +206,16 @@ fn modes_namespaces_and_page_servers_reach_criu_as_from_runc() {
             .collect();
         same(&container, &recorder, &[], &flags);
     }
+    // Nobody needs to ask for it, and to ask changes nothing.
+    let [plain, asked] = [&[][..], &["--empty-ns", "network"]].map(|flags| {
+        let opts = ours(&container, &recorder, flags);
+        CriuOpts {
+            images_dir_fd: 0,
+            ..opts
+        }
+    });
+    assert_eq!(plain.empty_ns, Some(0x4000_0000));
+    assert_eq!(plain, asked);
     for server in [
         "10.0.0.7:27277",
         "[::1]:9",

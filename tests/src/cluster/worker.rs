@@ -175,11 +175,12 @@ impl Worker {
         let label =
             |(name, value): &(&str, &str)| format!("labels.\"io.kubernetes.{name}\"=={value}");
         let filter: Vec<String> = labels.iter().map(label).collect();
-        // What has ended may still be known to containerd, but not to runc.
+        // What has ended may still be known to containerd, but not to the runtime: runc has a `state.json`, crun a `status`.
         let script = format!(
             "for id in $(ctr --namespace k8s.io containers list --quiet \"$1\"); do
-                 state={RUNC_ROOT}/$id/state.json
-                 [ ! -e $state ] || echo $id $(jq .init_process_pid $state)
+                 state={RUNC_ROOT}/$id
+                 [ ! -e $state/state.json ] || echo $id $(jq .init_process_pid $state/state.json)
+                 [ ! -e $state/status ] || echo $id $(jq .pid $state/status)
              done"
         );
         let found = self

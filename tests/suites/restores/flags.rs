@@ -1,26 +1,30 @@
 //! Flags that permit a kind of state: without the flag the dump is refused for CRIU's reason, with it the state comes back.
 
+use rig::shown::Outcome;
 use rig::{Node, Program, Shape};
 
-use crate::journey::{STATE, dump, refused, there_and_back};
+use crate::journey::{STATE, Subject, dump, refused, there_and_back};
 
-with_both_programs! {
+on_every_runtime! {
     file_locks_come_back
-    a_lock_is_allowed_by_the_sites_configuration
-    a_lock_is_allowed_by_the_containers_configuration
     an_unlinked_file_comes_back_with_link_remap
-    every_cgroups_mode_comes_back
     a_work_path_holds_log_and_statistics
-    flags_without_a_need_change_nothing
-    a_terminal_of_the_host_is_dumped_as_a_shell_job
 }
 
-fn file_locks_come_back(program: Program) {
-    let node = Node::shared();
-    for (mode, kind) in [("flock", "flock"), ("posix-lock", "posix")] {
-        let mut container = Shape::new(node, node.unique(kind))
-            .workload(&[mode])
-            .start();
+on_every_runc! {
+    a_chain_is_refused_where_the_kernel_tracks_no_memory
+}
+
+with_both_programs! {
+    a_lock_is_allowed_by_the_sites_configuration
+    a_lock_is_allowed_by_the_containers_configuration
+    flags_without_a_need_change_nothing
+}
+
+fn file_locks_come_back(subject: Subject) {
+    let program = subject.program;
+    for mode in ["flock", "posix-lock", "lease"] {
+        let mut container = subject.shape(mode).workload(&[mode]).start();
         refused(&container, program, &[], "file-locks");
         there_and_back(
             &mut container,
@@ -30,6 +34,7 @@ fn file_locks_come_back(program: Program) {
         );
         assert_eq!(container.published(STATE).text("held"), "true", "{mode}");
     }
+    subject.shown("file-locks");
 }
 
 fn a_lock_is_allowed_by_the_sites_configuration(program: Program) {
@@ -55,9 +60,10 @@ fn a_lock_is_allowed_by_the_containers_configuration(program: Program) {
     assert_eq!(container.published(STATE).text("held"), "true");
 }
 
-fn an_unlinked_file_comes_back_with_link_remap(program: Program) {
-    let node = Node::shared();
-    let mut container = Shape::new(node, node.unique("remap"))
+fn an_unlinked_file_comes_back_with_link_remap(subject: Subject) {
+    let (node, program) = (Node::shared(), subject.program);
+    let mut container = subject
+        .shape("remap")
         .workload(&["unlinked", "--keep-link"])
         .start();
     refused(&container, program, &[], "link-remap");
@@ -71,36 +77,23 @@ fn an_unlinked_file_comes_back_with_link_remap(program: Program) {
     there_and_back(&mut container, program, &["--link-remap"], &[]);
     let state = container.published(STATE);
     assert_eq!((state.text("intact"), state.text("links")), ("true", "1"));
+    subject.shown("link-remap");
 }
 
-fn every_cgroups_mode_comes_back(program: Program) {
+fn a_work_path_holds_log_and_statistics(subject: Subject) {
     let node = Node::shared();
-    let mut container = Shape::new(node, node.unique("cgroups"))
-        .workload(&["count"])
-        .start();
-    for mode in ["soft", "full", "ignore"] {
-        let flags = ["--manage-cgroups-mode", mode];
-        there_and_back(&mut container, program, &flags, &flags);
-    }
-    there_and_back(
-        &mut container,
-        program,
-        &["--manage-cgroups-mode", "strict"],
-        &[],
-    );
-}
-
-fn a_work_path_holds_log_and_statistics(program: Program) {
-    let node = Node::shared();
-    let mut container = Shape::new(node, node.unique("work"))
-        .workload(&["count"])
-        .start();
-    there_and_back(&mut container, program, &["--work-path", "work"], &[]);
+    let mut container = subject.shape("work").workload(&["count"]).start();
+    let flags = ["--work-path", "work"];
+    there_and_back(&mut container, subject.program, &flags, &[]);
     let bundle = node.path(container.bundle());
     for name in ["dump.log", "stats-dump"] {
         assert!(bundle.join("work").join(name).exists(), "{name}");
         assert!(!bundle.join("image").join(name).exists(), "{name}");
     }
+    // The image is where --image-path said, since the restore has found it there.
+    assert!(bundle.join("image/inventory.img").exists());
+    subject.shown("image-path");
+    subject.shown("work-path");
 }
 
 fn flags_without_a_need_change_nothing(program: Program) {
@@ -129,27 +122,31 @@ fn flags_without_a_need_change_nothing(program: Program) {
     );
 }
 
-/// runc's own restore cannot bring it back, whoever dumped it: it has no console to hand the terminal to.
-fn a_terminal_of_the_host_is_dumped_as_a_shell_job(program: Program) {
-    let node = Node::shared();
-    let container = Shape::new(node, node.unique("shell-job"))
-        .workload(&["tty"])
-        .prepare();
-    let run = format!(
-        "runc run --detach --bundle {} {}; exec sleep 1000",
-        container.bundle(),
-        container.id()
+/// Where the kernel tracks memory, the virtual machine's chains say all that is to be said of these.
+fn a_chain_is_refused_where_the_kernel_tracks_no_memory(subject: Subject) {
+    let container = subject.shape("chain").workload(&["count"]).start();
+    let check = Node::shared().run(&["criu", "check", "--feature", "mem_dirty_track"]);
+    if check.succeeded() {
+        println!("not run: this kernel tracks memory, and the virtual machine shows chains");
+        return;
+    }
+    let program = subject.program;
+    refused(
+        &container,
+        program,
+        &["--pre-dump"],
+        "missing features: [MemTrack]",
     );
-    let terminal = node
-        .command("script")
-        .args(["-qec", &run, "/dev/null"])
-        .spawn();
-    let state = container.published_when(STATE, |state| state.number("ticks") > 3);
-    assert_eq!(state.text("tty"), "true");
-    refused(&container, program, &[], "Can't lookup mount");
-    dump(&container, program, &["--shell-job"]);
-    let image = node.path(container.bundle()).join("image");
-    assert!(image.join("tty-info.img").exists());
-    terminal.kill(nix::sys::signal::Signal::SIGKILL, true);
-    let _ = terminal.output();
+    dump(&container, program, &["--leave-running"]);
+    let child = ["--parent-path", "../image", "--auto-dedup"];
+    refused(
+        &container,
+        program,
+        &child,
+        "Tracking memory is not available",
+    );
+    for option in ["pre-dump", "parent-path", "auto-dedup"] {
+        let lacks = "soft-dirty page tracking in the kernel (CONFIG_MEM_SOFT_DIRTY)";
+        subject.found(option, Outcome::Lacks(lacks.to_owned()));
+    }
 }

@@ -1,9 +1,41 @@
 //! There and back: a workload's memory before the dump, and the same memory going on after the restore.
 
-use rig::{Container, Output, Program};
+use rig::container::Runtime;
+use rig::shown::{How, Outcome, Place, record};
+use rig::{Container, Node, Output, Program, Shape};
 
 /// The state file of a container's first process.
 pub(crate) const STATE: &str = "/out/state";
+
+/// Which program dumps the containers of which runtime.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject {
+    /// The program.
+    pub(crate) program: Program,
+    /// The runtime, which makes them and restores them.
+    pub(crate) runtime: Runtime,
+}
+
+impl Subject {
+    /// A container of the runtime with a name that begins so.
+    pub(crate) fn shape(self, stem: &str) -> Shape<'static> {
+        let node = Node::shared();
+        Shape::new(node, node.unique(stem)).runtime(self.runtime)
+    }
+
+    /// Notes that an option made its difference and that the container came back, if it was our program that was asked.
+    pub(crate) fn shown(self, option: &str) {
+        self.found(option, Outcome::Restored);
+    }
+
+    /// The same with another outcome.
+    pub(crate) fn found(self, option: &str, outcome: Outcome) {
+        if self.program == Program::Ours {
+            let place = Place::of(Node::shared(), self.runtime);
+            record(option, &place, How::Command, outcome);
+        }
+    }
+}
 
 /// Waits until a workload has ticked, and says under which session and how often.
 pub(crate) fn seen(container: &Container<'_>, file: &str) -> (String, u64) {

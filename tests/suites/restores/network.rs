@@ -1,18 +1,21 @@
 //! Containers in a network namespace that outlives them: their connections, and the lock that holds those still.
 
 use nix::sys::signal::Signal;
-use rig::container::State;
+use rig::container::{Runtime, State};
 use rig::node::Job;
 use rig::{Container, Node, Program, Shape};
 
-use crate::journey::{STATE, dump, goes_on, refused, restore, seen, there_and_back};
+use crate::journey::{STATE, Subject, dump, goes_on, refused, restore, seen, there_and_back};
+
+on_every_runtime! {
+    a_live_connection_survives_dump_and_restore
+    a_half_open_connection_is_left_out
+    a_datagram_socket_with_a_peer_outside_comes_back
+}
 
 with_both_programs! {
     a_container_in_an_external_network_namespace_comes_back
-    a_live_connection_survives_dump_and_restore
     a_connection_inside_the_container_comes_back
-    a_half_open_connection_is_left_out
-    a_datagram_socket_with_a_peer_outside_comes_back
 }
 
 /// A network namespace that is joined to the node's own by a cable. Dropping it removes both.
@@ -107,6 +110,21 @@ fn a_container_in_an_external_network_namespace_comes_back(program: Program) {
         of(&net.path())
     );
     assert_eq!(net.locks(), "", "the restore lifts the lock of its dump");
+    if program == Program::Ours {
+        let before = seen(&container, STATE);
+        dump(&container, program, &["--network-lock", "iptables"]);
+        assert!(net.locks().contains("CRIU"), "there is something to lock");
+        restore(&mut container, &[]);
+        dump(&container, program, &["--network-lock", "skip"]);
+        assert_eq!(net.locks(), "", "nothing was to be locked");
+        restore(&mut container, &[]);
+        goes_on(&container, STATE, &before);
+        let subject = Subject {
+            program,
+            runtime: Runtime::Runc,
+        };
+        subject.shown("network-lock skip");
+    }
 }
 
 /// Waits until both ends have exchanged more messages, none of them wrong or lost.
@@ -123,14 +141,15 @@ fn talks_on(container: &Container<'_>, server: &std::path::Path) {
     }
 }
 
-fn a_live_connection_survives_dump_and_restore(program: Program) {
-    let node = Node::shared();
+fn a_live_connection_survives_dump_and_restore(subject: Subject) {
+    let (node, program) = (Node::shared(), subject.program);
     let net = Net::new(node);
     let state = format!("/run/rig/{}-server", net.name);
     let server = net.server(&state);
     let state = node.path(&state);
     let _ = State::read_when(&state, |state| state.number("ticks") > 0);
-    let mut container = Shape::new(node, format!("in-{}", net.name))
+    let mut container = subject
+        .shape("talks")
         .namespace("network", &net.path())
         .workload(&["tcp-client", "--connect", &format!("{}:7001", net.outside)])
         .start();
@@ -140,8 +159,8 @@ fn a_live_connection_survives_dump_and_restore(program: Program) {
     talks_on(&container, &state);
     assert_eq!(net.locks(), "", "a refused dump leaves no lock");
 
-    let locks: &[&[&str]] = match program {
-        Program::Ours => &[
+    let locks: &[&[&str]] = match (program, subject.runtime) {
+        (Program::Ours, Runtime::Runc) => &[
             &[],
             &["--network-lock", "iptables"],
             &["--network-lock", "nftables"],
@@ -169,6 +188,11 @@ fn a_live_connection_survives_dump_and_restore(program: Program) {
         assert_eq!(net.locks(), "", "{lock:?} left after the restore");
         goes_on(&container, STATE, &before);
         talks_on(&container, &state);
+    }
+    subject.shown("tcp-established");
+    if locks.len() > 1 {
+        subject.shown("network-lock iptables");
+        subject.shown("network-lock nftables");
     }
     drop(container);
     server.kill(Signal::SIGKILL, true);
@@ -198,10 +222,11 @@ fn a_connection_inside_the_container_comes_back(program: Program) {
     talks_on(&container, &container.file("/out/server"));
 }
 
-fn a_half_open_connection_is_left_out(program: Program) {
-    let node = Node::shared();
+fn a_half_open_connection_is_left_out(subject: Subject) {
+    let (node, program) = (Node::shared(), subject.program);
     let net = Net::new(node);
-    let mut container = Shape::new(node, format!("in-{}", net.name))
+    let mut container = subject
+        .shape("half-open")
         .namespace("network", &net.path())
         .workload(&["half-open"])
         .start();
@@ -224,6 +249,7 @@ fn a_half_open_connection_is_left_out(program: Program) {
     refused(&container, program, &["--tcp-established"], "in-flight");
     let flags = ["--tcp-established", "--tcp-skip-in-flight"];
     there_and_back(&mut container, program, &flags, &["--tcp-established"]);
+    subject.shown("tcp-skip-in-flight");
     drop(container);
     waits.kill(Signal::SIGKILL, true);
     let _ = waits.output();
@@ -235,8 +261,8 @@ const RECEIVER: &str = "use Socket; socket(my $s, PF_UNIX, SOCK_DGRAM, 0) or die
 
 /// The peer is another process in the same network namespace, as in a pod: CRIU knows no other sockets. It is found
 /// again by the path that the peer itself used.
-fn a_datagram_socket_with_a_peer_outside_comes_back(program: Program) {
-    let node = Node::shared();
+fn a_datagram_socket_with_a_peer_outside_comes_back(subject: Subject) {
+    let (node, program) = (Node::shared(), subject.program);
     let net = Net::new(node);
     let folder = format!("/run/rig/{}-peers", net.name);
     node.run(&["mkdir", &folder]).ok();
@@ -251,7 +277,8 @@ fn a_datagram_socket_with_a_peer_outside_comes_back(program: Program) {
         "for n in $(seq 500); do [ ! -S {socket} ] || exit 0; sleep 0.02; done; exit 1"
     ))
     .ok();
-    let mut container = Shape::new(node, format!("in-{}", net.name))
+    let mut container = subject
+        .shape("datagrams")
         .namespace("network", &net.path())
         .bind(&folder, &folder, &[])
         .workload(&["unix-dgram", "--peer", &socket])
@@ -270,6 +297,7 @@ fn a_datagram_socket_with_a_peer_outside_comes_back(program: Program) {
         message.contains(&before.0),
         "{message} is not of {before:?}"
     );
+    subject.shown("ext-unix-sk");
     receiver.kill(Signal::SIGKILL, true);
     let _ = receiver.output();
 }

@@ -1,10 +1,11 @@
 //! What our command has beyond runc's, on an image that the real runc restores.
 
+use rig::container::Runtime;
 use rig::container::shape::COUNT;
 use rig::{Container, Node, Program, Shape};
 use serde_json::Value;
 
-use crate::journey::{STATE, dump, goes_on, refused, restore, seen, there_and_back};
+use crate::journey::{STATE, Subject, dump, goes_on, refused, restore, seen, there_and_back};
 
 #[test]
 #[ignore = "needs the node root: run make test"]
@@ -123,6 +124,11 @@ fn a_ghost_limit_allows_a_large_deleted_file() {
         &[],
     );
     assert_eq!(container.published(STATE).text("intact"), "true");
+    let subject = Subject {
+        program: Program::Ours,
+        runtime: Runtime::Runc,
+    };
+    subject.shown("ghost-limit");
 }
 
 #[test]

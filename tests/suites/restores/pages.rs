@@ -3,24 +3,27 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use rig::container::Runtime;
 use rig::node::Job;
 use rig::pipe_limit::PIPE_LIMIT;
+use rig::shown::Outcome;
 use rig::{Container, Node, PipeLimit, Program, Shape};
 
-use crate::journey::{STATE, dump, goes_on, restore, seen};
+use crate::journey::{STATE, Subject, dump, goes_on, restore, seen};
 
-with_both_programs! {
+on_every_runtime! {
     pages_go_to_a_page_server_and_come_back
 }
 
-fn pages_go_to_a_page_server_and_come_back(program: Program) {
-    let node = Node::shared();
-    for (address, port, written) in [
-        ("127.0.0.2", "27277", "127.0.0.2:27277"),
-        ("::1", "27278", "[::1]:27278"),
-    ] {
+fn pages_go_to_a_page_server_and_come_back(subject: Subject) {
+    let (node, program) = (Node::shared(), subject.program);
+    for (address, host) in [("127.0.0.2", "127.0.0.2"), ("::1", "[::1]")] {
         let name = node.unique("paged");
-        let mut container = Shape::new(node, &name).workload(&["memory"]).start();
+        // Several of these run at a time.
+        let number = name.rsplit('-').next().and_then(|n| n.parse::<u16>().ok());
+        let port = (28_000 + number.expect("a number") % 1000).to_string();
+        let written = format!("{host}:{port}");
+        let mut container = subject.shape("paged").workload(&["memory"]).start();
         let before = seen(&container, STATE);
         let folder = format!("/run/rig/{name}-pages");
         node.shell(&format!("mkdir {folder}")).ok();
@@ -31,7 +34,7 @@ fn pages_go_to_a_page_server_and_come_back(program: Program) {
                 "--address",
                 address,
                 "--port",
-                port,
+                &port,
                 "--images-dir",
                 &folder,
             ])
@@ -40,7 +43,7 @@ fn pages_go_to_a_page_server_and_come_back(program: Program) {
             "for n in $(seq 500); do ! ss -Hltn 'sport = :{port}' | grep -q . || exit 0; sleep 0.02; done; exit 1"
         ))
         .ok();
-        dump(&container, program, &["--page-server", written]);
+        dump(&container, program, &["--page-server", &written]);
         server.output().ok();
         let image = node.path(container.bundle()).join("image");
         let pages = |folder: &std::path::Path| {
@@ -55,6 +58,14 @@ fn pages_go_to_a_page_server_and_come_back(program: Program) {
             .ok();
         restore(&mut container, &[]);
         goes_on(&container, STATE, &before);
+    }
+    subject.shown("page-server");
+}
+
+fn on_runc(program: Program) -> Subject {
+    Subject {
+        program,
+        runtime: Runtime::Runc,
     }
 }
 
@@ -71,6 +82,10 @@ fn pages_are_fetched_lazily() {
     // A node of its own: the limit and the ports are for one at a time.
     let node = &Node::start();
     let Some(_limit) = PipeLimit::raise(node) else {
+        for option in ["lazy-pages", "status-fd"] {
+            let lacks = format!("a writable {PIPE_LIMIT}, or CAP_SYS_RESOURCE");
+            on_runc(Program::Ours).found(option, Outcome::Lacks(lacks));
+        }
         eprintln!(
             "not run: needs a writable {PIPE_LIMIT}, or CAP_SYS_RESOURCE; the request itself is compared in the suite `wire`"
         );
@@ -88,6 +103,8 @@ fn pages_are_fetched_lazily() {
         assert_eq!(dump.output().ok().stdout, "");
         assert_eq!(container.status(), "gone");
         node.run(&["runc", "delete", "--force", &restored]).ok();
+        on_runc(program).shown("lazy-pages");
+        on_runc(program).shown("status-fd");
     }
 }
 

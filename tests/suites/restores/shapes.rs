@@ -5,11 +5,14 @@ use rig::container::{Runtime, Stdio};
 use rig::pod::Containerd;
 use rig::{Node, Program, Shape};
 
-use crate::journey::{STATE, dump, goes_on, restore, seen, there_and_back};
+use crate::journey::{STATE, Subject, dump, goes_on, restore, seen, there_and_back};
+
+on_every_runtime! {
+    a_container_that_went_on_comes_back_as_it_was
+}
 
 with_both_programs! {
     a_container_comes_back
-    a_container_that_went_on_comes_back_as_it_was
     a_terminal_and_pipes_come_back
     nested_and_symlinked_binds_come_back
     processes_and_threads_come_back
@@ -30,13 +33,10 @@ fn a_container_comes_back(program: Program) {
     there_and_back(&mut container, program, &[], &[]);
 }
 
-fn a_container_that_went_on_comes_back_as_it_was(program: Program) {
-    let node = Node::shared();
-    let mut container = Shape::new(node, node.unique("went-on"))
-        .workload(&["count"])
-        .start();
+fn a_container_that_went_on_comes_back_as_it_was(subject: Subject) {
+    let mut container = subject.shape("went-on").workload(&["count"]).start();
     let before = seen(&container, STATE);
-    dump(&container, program, &["--leave-running"]);
+    dump(&container, subject.program, &["--leave-running"]);
     assert!(container.is_running());
     goes_on(&container, STATE, &before);
     let later = container.published_when(STATE, |state| state.number("ticks") > before.1 + 50);
@@ -46,6 +46,7 @@ fn a_container_that_went_on_comes_back_as_it_was(program: Program) {
         container.published_when(STATE, |state| state.number("ticks") < later.number("ticks"));
     assert!(back.number("ticks") >= before.1);
     goes_on(&container, STATE, &before);
+    subject.shown("leave-running");
 }
 
 fn a_terminal_and_pipes_come_back(program: Program) {

@@ -1,13 +1,14 @@
 //! The process: log, client, signals, health, lease, node, and the loop among them.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::Duration,
 };
 
 use jiff::Timestamp;
 use kube::Client;
 use prometheus_client::registry::Registry;
+use stillframe_crds::checkpoint::RuntimeFacts;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -100,6 +101,7 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
     ready.alone.store(true, Ordering::Relaxed);
     let (ends, lease) = keep_lease(&client, &arguments);
     let teller = Teller::new(&client, &engine, &images, &ready, &arguments);
+    let runtimes = Arc::clone(&teller.runtimes);
     let teller = tokio::spawn(teller.tell());
     let roots = Roots {
         prefix: arguments.prefix.clone(),
@@ -116,6 +118,8 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
             allowed: arguments.page_servers.allowed,
             keys: arguments.page_servers.keys,
         },
+        node: arguments.node_name.clone(),
+        runtimes,
     };
     info!(node = arguments.node_name, "begins");
     let config = Config {
@@ -195,6 +199,8 @@ struct Teller {
     images: ImageRoot,
     settings: node::Settings,
     ready: Ready,
+    /// What is found out about the node's runtimes.
+    runtimes: Arc<OnceLock<Vec<RuntimeFacts>>>,
 }
 
 impl Teller {
@@ -217,6 +223,7 @@ impl Teller {
                 prefix: arguments.prefix.clone(),
             },
             ready: ready.clone(),
+            runtimes: Arc::default(),
         }
     }
 
@@ -229,6 +236,7 @@ impl Teller {
             images,
             settings,
             ready,
+            runtimes,
         } = self;
         let reserve = settings.reserve;
         let gather = move || node::Facts::gather(&engine, settings, Timestamp::now());
@@ -236,6 +244,7 @@ impl Teller {
             return;
         };
         ready.criu.store(facts.is_ready(), Ordering::Relaxed);
+        runtimes.get_or_init(|| facts.runtimes());
         let mut publisher = node::Publisher::new(client, &node);
         let mut free = FreeBytes::default();
         loop {

@@ -5,7 +5,8 @@ use stillframe_crds::Reason::{
     CriuFailed, CriuNotFound, CriuNotStarted, CriuOptionNotAllowed, CriuTooOld, ExternalMount,
     ForeignCgroup, ImageIncomplete, ImagePathTaken, ImagePathUnusable, InternalError,
     JournalUnusable, MissingFeature, NetworkLockUnavailable, NetworkRulesUnreadable, NeverStill,
-    NoSoftDirty, PauseTooLong, PublishFailed, StateUnreadable, TimedOut, UnsupportedProcess,
+    NoSoftDirty, PauseTooLong, PublishFailed, RootfsDiffFailed, StateUnreadable, TimedOut,
+    UnsupportedProcess,
 };
 
 /// Each word that an error of the engine gives as its reason, see `reason()` of those errors.
@@ -56,6 +57,7 @@ pub(super) const WORDS: &[(&str, Reason)] = &[
     ("ProcessTraced", UnsupportedProcess),
     ("FreezeTimeout", NeverStill),
     ("NeverStill", NeverStill),
+    ("RootfsDiffFailed", RootfsDiffFailed),
     // The image
     ("DirectoryUnusable", ImagePathUnusable),
     ("WriteFailed", ImagePathUnusable),

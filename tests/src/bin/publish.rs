@@ -91,6 +91,7 @@ fn publish(words: &[String]) -> Result<(), String> {
         max_pause,
         site_config: false,
         unlock_after_end: more.iter().any(|word| word == "unlock"),
+        keep: checkpoint::Keep::default(),
     };
     let cancel = Cancel::new().map_err(|error| error.to_string())?;
     let engine = Engine::of_this_host();

@@ -12,6 +12,8 @@ mod cgroups;
 mod chain;
 #[path = "vm/faults.rs"]
 mod faults;
+#[path = "vm/objects.rs"]
+mod objects;
 
 use rig::Node;
 

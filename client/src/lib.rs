@@ -16,6 +16,10 @@ use kube::{
 };
 use tower::{BoxError, ServiceBuilder, retry::RetryLayer};
 
+mod patience;
+
+pub use patience::patience;
+
 /// Why there is no way to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

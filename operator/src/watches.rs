@@ -23,7 +23,6 @@ use crate::{
     index::{Index, Key},
 };
 
-mod backoff;
 mod guard;
 
 /// Objects in one answer to a list.
@@ -109,7 +108,7 @@ impl Watches {
         let api: Api<DeserializeGuard<ContainerCheckpoint>> = Api::all(self.context.client.clone());
         let reader = writer.as_reader();
         let mut guard = guard::Guard::new(guard::checkpoint);
-        let events = watcher(api, config()).backoff(backoff::patience());
+        let events = watcher(api, config()).backoff(stillframe_client::patience());
         follow(events, "checkpoints", |event| {
             if let Some(mut event) = guard.pass(event) {
                 event = event.modify(|object| object.metadata.managed_fields = None);
@@ -164,7 +163,7 @@ impl Watches {
             node.metadata = metadata;
             node
         });
-        let events = watcher(api, config()).backoff(backoff::patience());
+        let events = watcher(api, config()).backoff(stillframe_client::patience());
         follow(events, "checkpoint nodes", |event| {
             let Some(event) = guard.pass(event) else {
                 return;
@@ -190,7 +189,7 @@ impl Watches {
     pub async fn pods(self) {
         let api: Api<PartialObjectMeta<Pod>> = Api::all(self.context.client.clone());
         let index = &self.context.index;
-        let events = watcher(api, config()).backoff(backoff::patience());
+        let events = watcher(api, config()).backoff(stillframe_client::patience());
         follow(
             events,
             "pods",
@@ -214,7 +213,7 @@ impl Watches {
         let api: Api<PartialObjectMeta<Node>> = Api::all(self.context.client.clone());
         let (index, nodes) = (&self.context.index, &self.context.nodes);
         let mut listed = HashSet::new();
-        let events = watcher(api, config()).backoff(backoff::patience());
+        let events = watcher(api, config()).backoff(stillframe_client::patience());
         follow(
             events,
             "nodes",

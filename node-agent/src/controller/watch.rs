@@ -104,7 +104,7 @@ pub fn listen(client: Client, node: &str) -> impl Stream<Item = Heard> + Send + 
         .fields(&format!("status.nodeName={node}"));
     let mut ear = Ear::default();
     watcher::watcher(api, mine)
-        .default_backoff()
+        .backoff(stillframe_client::patience())
         .filter_map(move |event| {
             let heard = match event {
                 Ok(event) => ear.hear(event),

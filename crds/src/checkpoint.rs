@@ -15,10 +15,11 @@ mod status;
 
 pub use bytes::ByteCount;
 pub use options::{
-    CgroupsMode, EmptyNamespace, NetworkLock, ObjectName, Options, PageServer, RelativePath,
+    CgroupsMode, EmptyNamespace, NetworkLock, ObjectName, Options, PageServer, Peer, RelativePath,
 };
 pub use status::{
-    Artifact, ContainerCheckpointStatus, CriuFacts, DumpStats, Failure, Part, RuntimeFacts,
+    Artifact, ContainerCheckpointStatus, CriuFacts, DumpStats, Failure, LazyPages, Part,
+    RuntimeFacts,
 };
 
 /// What is asked for. Immutable, but for `ttlSecondsAfterFinished` and `deletionPolicy`.

@@ -98,7 +98,8 @@ pub fn working(
 }
 
 /// The conditions of a checkpoint that has ended: `ready`, or failed. The whole message is where people
-/// and kstatus look for it; the others say what the reason means, since all are read together.
+/// and kstatus look for it; the others say what the reason means, since all are read together. Lazy
+/// pages are served no longer.
 pub fn ended(
     conditions: &mut Vec<Condition>,
     ready: bool,
@@ -121,6 +122,14 @@ pub fn ended(
     put(READY, ready, message);
     put(RECONCILING, false, meaning);
     put(STALLED, !ready, if ready { meaning } else { message });
+    if get(conditions, LAZY_PAGES_READY).is_some() {
+        let said = Said {
+            holds: false,
+            reason: Reason::NotServing,
+            message: "nobody serves lazy pages any more".to_owned(),
+        };
+        set(conditions, LAZY_PAGES_READY, &said, generation, now);
+    }
 }
 
 /// The longest start of `text` with at most `limit` bytes that ends between two characters.

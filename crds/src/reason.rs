@@ -181,8 +181,12 @@ reasons! {
             => "the message names its pid on the node; end it, or its debugger";
         NoSoftDirty: "The node's kernel cannot track memory changes (CONFIG_MEM_SOFT_DIRTY), which preDump, parents and trackMemory need."
             => "create another ContainerCheckpoint without these options, or run the pod on a node whose CheckpointNode has the feature memTrack: kubectl describe checkpointnodes";
-        NoLazyPages: "The node's kernel cannot serve lazy pages."
-            => "create another ContainerCheckpoint without spec.options.lazyPages";
+        NoLazyPages: "The node's kernel cannot serve lazy pages, or not as it is set up."
+            => "create another ContainerCheckpoint without spec.options.lazyPages; kubectl describe checkpointnode NODE says what the node lacks (userfaultfd, or fs.pipe-max-size of 16777216)";
+        LazyPagesUnguarded: "Others than lazyPeers could not be kept from the port of the lazy pages by a rule of the node's firewall, so the dump did not begin. The container was not touched."
+            => "the message says why; the agent needs nft or iptables that work on its node";
+        LazyPagesNotFetched: "Lazy pages were served, and the connection of whoever fetched them ended before all were fetched. The container goes on."
+            => "discard what was restored from them: it lacks memory; criu lazy-pages on the other node says why it ended. Then create another ContainerCheckpoint";
         MissingFeature: "CRIU or the node's kernel lacks what the options or the workload need."
             => "the message names it; kubectl describe checkpointnode NODE lists what the node has";
         NetworkLockUnavailable: "The network lock that was asked for cannot be had on the node."

@@ -1,14 +1,16 @@
 //! The verb: everything that happens between "checkpoint this container" and a complete image.
 //!
 //! [`run`] is the way of a request: `target` looks, `plan` decides what CRIU is sent, `lock` chooses
-//! the network lock, `watch` answers CRIU's notifications, the [`Report`] says what came of it. For
+//! the network lock, `chain` knows what a dump can build on, `watch` answers CRIU's notifications, the [`Report`] says what came of it. For
 //! when things go wrong, `journal` notes what is under way, `repair` puts right what it names, and
 //! [`guardian`] does so when this process is killed.
 
+mod chain;
 mod connections;
 mod dirs;
 mod engine;
 mod error;
+mod fence;
 pub mod guardian;
 pub mod journal;
 pub mod lock;
@@ -28,6 +30,7 @@ mod watch;
 
 pub use engine::Engine;
 pub use error::Error;
+pub use fence::{Admitted, InvalidNetwork, Network};
 pub use report::{Observer, Report, Step};
 pub use request::{
     CgroupsMode, Image, Kind, NetworkLock, Options, PageServer, Parent, Request, RequestError, Tls,

@@ -7,6 +7,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -29,6 +30,7 @@ pub mod failure;
 pub mod health;
 pub mod identity;
 pub mod job;
+mod lazy;
 pub mod lease;
 mod look;
 pub mod metrics;
@@ -105,6 +107,8 @@ pub struct Config {
     pub client: Client,
     /// The node's name.
     pub node: String,
+    /// The address that the cluster knows it by.
+    pub address: Option<IpAddr>,
     /// Where images go.
     pub images: place::ImageRoot,
     /// How many dumps run at once.
@@ -147,6 +151,7 @@ pub async fn run<D: Dumper>(
         metrics: config.metrics,
         draining,
         node: config.node,
+        address: config.address,
     };
     let heard = watch::listen(config.client, &context.node);
     agent::Agent::new(Arc::new(context), config.synced)

@@ -7,8 +7,8 @@ use serde::Serialize;
 mod gather;
 mod warnings;
 
-pub(crate) use gather::{gather, programs};
-pub(crate) use warnings::{Warning, warnings};
+pub(crate) use gather::{gather, pipe_max_bytes, pipes, programs};
+pub(crate) use warnings::{Warning, small_pipes, warnings};
 
 /// Everything that is found out.
 #[derive(Debug, Clone, Default, Serialize)]

@@ -14,6 +14,9 @@ RIG_PACKAGES=(
     lua5.4                                 # what Argo CD's health scripts are written in
     etcd-server containernetworking-plugins openssl   # a cluster's store, its pods' network and its certificates
 )
+# The virtual machine's kernel: Debian's own, which tracks memory and runs cgroup v2 alone (see vm). Stable: what is in testing changes weekly.
+RIG_VM_SUITE=trixie
+RIG_VM_KERNEL=linux-image-cloud-amd64
 # Where a node's programs are looked for: those of this workspace first, then the rig's tools.
 RIG_NODE_PATH=/run/rig/bin:/opt/rig:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -49,6 +52,16 @@ key() { printf '%s\n' "$@" | sha256sum | cut -c1-12; }
 
 # start_time PID: the process' start time in clock ticks since boot; with the pid it names a process for ever.
 start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+
+# debian_mirror: the mirror that this machine's own apt uses.
+debian_mirror() {
+    if [ -n "${STILLFRAME_DEBIAN_MIRROR:-}" ]; then
+        echo "$STILLFRAME_DEBIAN_MIRROR"
+        return
+    fi
+    grep -rhoE '^[^#]*https?://[^ ]+' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null |
+        grep -oE 'https?://[^ ]+' | grep -E '/debian/?$' | head -n 1
+}
 
 # install_missing PACKAGE…: installs those of the Debian packages that are not there yet.
 install_missing() {

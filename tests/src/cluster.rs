@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use control_plane::{AUDIT_LOG, ControlPlane};
 use forward::Forward;
@@ -27,7 +28,8 @@ pub use pod::Pod;
 pub use programs::{Options, Running};
 pub use worker::{BUSYBOX, WORKLOAD};
 
-use crate::node::Node;
+use crate::node::{Node, PATIENCE};
+use crate::vm;
 
 /// The namespace of the operator; where programs are started by hand, of the agents too.
 pub const SYSTEM: &str = "stillframe-system";
@@ -76,6 +78,7 @@ impl Cluster {
             cluster.register(first);
         });
         cluster.wait_until_ready(first);
+        cluster.start_proxy(first);
         cluster.kubectl(&[
             "wait",
             "--for=create",
@@ -97,17 +100,38 @@ impl Cluster {
 
     /// Adds a node, waits until it is ready, and returns its name.
     pub fn add_node(&self) -> &str {
+        let worker = self.add(|index| {
+            let worker = Worker::start(index);
+            network::connect(self.node(0), &worker.node, index);
+            for (other, index_of_other) in self.workers().zip(0..) {
+                network::route_pods([(&worker.node, index), (&other.node, index_of_other)]);
+            }
+            worker
+        });
+        self.start_proxy(worker);
+        &worker.name
+    }
+
+    /// Adds a node that is a virtual machine, waits until it is ready, and returns its name.
+    ///
+    /// It reaches the API server and nobody reaches it: its pods have no way out and no Services, and there is no `kubectl exec`.
+    pub fn add_guest(&self) -> &str {
+        let worker = self.add(|index| {
+            let node = Node::start();
+            network::connect(self.node(0), &node, index);
+            Worker::start_in(node.boot(), index, vm::GUEST_ADDRESS.to_owned())
+        });
+        &worker.name
+    }
+
+    fn add(&self, start: impl FnOnce(usize) -> Worker) -> &Worker {
         let _one_at_a_time = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
         let index = self.workers().count();
         assert!(
             index < MOST_NODES,
             "a cluster has at most {MOST_NODES} nodes"
         );
-        let worker = Worker::start(index);
-        network::connect(self.node(0), &worker.node, index);
-        for (other, index_of_other) in self.workers().zip(0..) {
-            network::route_pods([(&worker.node, index), (&other.node, index_of_other)]);
-        }
+        let worker = start(index);
         let authority = fs::read(self.node(0).path("pki/ca.crt")).expect("the cluster's authority");
         worker.node.put("pki/ca.crt", authority);
         let worker = self.workers[index].get_or_init(|| worker);
@@ -116,7 +140,7 @@ impl Cluster {
             self.register(worker);
         });
         self.wait_until_ready(worker);
-        &worker.name
+        worker
     }
 
     /// Makes the Node object, and starts the kubelet.
@@ -136,10 +160,11 @@ impl Cluster {
 
     fn wait_until_ready(&self, worker: &Worker) {
         let node = format!("node/{}", worker.name);
-        let timeout = format!("--timeout={}s", STARTING.as_secs());
+        let starting = STARTING.max(worker.node.patience());
+        let timeout = format!("--timeout={}s", starting.as_secs());
         let ready = self
             .kubectl_command(&["wait", "--for=condition=Ready", &node, &timeout])
-            .timeout(STARTING * 2)
+            .timeout(starting * 2)
             .output();
         assert!(
             ready.succeeded(),
@@ -148,7 +173,10 @@ impl Cluster {
             self.control_plane.explain(),
             worker.explain()
         );
-        // It looks for the node's address when it starts, which is there now.
+    }
+
+    /// Starts what brings packets to Services, on a node that is ready: it looks for the node's address when it starts.
+    fn start_proxy(&self, worker: &Worker) {
         let name = format!("proxy-{}", worker.name);
         let kubeconfig = control_plane::identity(self.node(0), &name, "/CN=system:kube-proxy");
         let kubeconfig = worker.node.put("pki/proxy.conf", kubeconfig);
@@ -157,6 +185,12 @@ impl Cluster {
 
     fn workers(&self) -> impl Iterator<Item = &Worker> {
         self.workers.iter().filter_map(OnceLock::get)
+    }
+
+    /// How long something in the cluster may take.
+    fn patience(&self) -> Duration {
+        let patience = self.workers().map(|worker| worker.node.patience()).max();
+        patience.unwrap_or(PATIENCE)
     }
 
     fn worker(&self, index: usize) -> &Worker {
@@ -195,7 +229,7 @@ impl Cluster {
     /// The address of a node in the cluster's network.
     #[must_use]
     pub fn node_address(&self, index: usize) -> String {
-        self.worker(index).address()
+        self.worker(index).address.clone()
     }
 
     /// Everything the API server has answered so far.

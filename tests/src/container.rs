@@ -5,7 +5,6 @@ pub mod state;
 pub mod terminal;
 
 use std::fmt;
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::node::{Invocation, Node, Output, PATIENCE};
+use crate::node::{Invocation, Node, Output};
 use crate::program::Program;
 
 use shape::COUNTER;
@@ -151,7 +150,7 @@ impl<'node> Container<'node> {
 
     /// Waits until its runtime calls it this.
     pub fn wait_for_status(&self, wanted: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.node.patience();
         while self.status() != wanted {
             assert!(
                 Instant::now() < deadline,
@@ -191,7 +190,7 @@ impl<'node> Container<'node> {
     /// Waits until its counter is beyond `value`, and returns it.
     #[must_use]
     pub fn counter_beyond(&self, value: u64) -> u64 {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.node.patience();
         loop {
             match self.counter() {
                 Some(counter) if counter > value => return counter,
@@ -209,13 +208,19 @@ impl<'node> Container<'node> {
     /// What a workload published last in this file of its root folder.
     #[must_use]
     pub fn published(&self, path: &str) -> State {
-        State::read(&self.file(path))
+        self.published_when(path, |_| true)
     }
 
     /// Waits until a workload has published something that is as wanted, and returns it.
     #[must_use]
     pub fn published_when(&self, path: &str, wanted: impl Fn(&State) -> bool) -> State {
-        State::read_when(&self.file(path), wanted)
+        let name = format!("{}/rootfs{path}", self.bundle);
+        State::of_when(
+            &name,
+            self.node.patience(),
+            || self.node.read(&name),
+            wanted,
+        )
     }
 
     /// A `checkpoint` command of this container: the program, its `--root`, the flags and the id.
@@ -271,7 +276,8 @@ impl<'node> Container<'node> {
         self.streams = streams;
         self.init = Mutex::new(None);
         if !output.succeeded() {
-            output.stderr += &fs::read_to_string(self.node.path(&log)).unwrap_or_default();
+            let said = self.node.read(&log).unwrap_or_default();
+            output.stderr += &String::from_utf8_lossy(&said);
         }
         output
     }
@@ -290,6 +296,6 @@ impl Drop for Container<'_> {
             return;
         }
         let _ = self.delete();
-        let _ = fs::remove_dir_all(self.node.path(&self.bundle));
+        self.node.remove_folder(&self.bundle);
     }
 }

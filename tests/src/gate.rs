@@ -1,11 +1,10 @@
 //! Something that goes wrong at a chosen moment of a dump: see `src/bin/criu-gate.rs`, which does it.
 
-use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::installation::Values;
-use crate::node::{Invocation, Node, Output, PATIENCE};
+use crate::node::{Invocation, Node, Output};
 
 /// CRIU's notifications of a dump, in order.
 pub const NOTIFICATIONS: [&str; 5] = [
@@ -107,7 +106,7 @@ impl<'node> Gate<'node> {
     /// Whether it has happened.
     #[must_use]
     pub fn has_acted(&self) -> bool {
-        self.file("acted").exists()
+        self.read("acted").is_some()
     }
 
     /// Has nothing happen in the next dump any more.
@@ -117,9 +116,9 @@ impl<'node> Gate<'node> {
 
     /// Waits until it has happened.
     pub fn wait_until_acted(&self) {
-        let until = Instant::now() + PATIENCE;
-        while !self.file("acted").exists() {
-            let said = std::fs::read_to_string(self.file("failed")).unwrap_or_default();
+        let until = Instant::now() + self.node.patience();
+        while !self.has_acted() {
+            let said = self.read("failed").unwrap_or_default();
             assert!(
                 said.is_empty() && Instant::now() < until,
                 "nothing happened at {}: {said}",
@@ -141,8 +140,8 @@ impl<'node> Gate<'node> {
 
     /// Fails unless it has happened to the command that came to this end.
     pub fn must_have_acted(&self, output: &Output) {
-        let said = std::fs::read_to_string(self.file("failed")).unwrap_or_default();
-        if !self.file("acted").exists() || !said.is_empty() {
+        let said = self.read("failed").unwrap_or_default();
+        if !self.has_acted() || !said.is_empty() {
             let logs = "cd /run/rig/bundles; grep -B 4 Error $(ls -t $(find . -name dump.log) | head -n 1)";
             let log = self.node.run(&["bash", "-c", logs]).stdout;
             panic!("nothing happened at {}: {said}{output:#?}{log}", self.at);
@@ -152,9 +151,9 @@ impl<'node> Gate<'node> {
     /// Waits until CRIU is held; the pids of its caller and its own, in the node.
     #[must_use]
     pub fn held(&self) -> (i32, i32) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.node.patience();
         loop {
-            let text = std::fs::read_to_string(self.file("held")).unwrap_or_default();
+            let text = self.read("held").unwrap_or_default();
             if let Some((caller, criu)) = text.split_once(' ')
                 && let (Ok(caller), Ok(criu)) = (caller.parse(), criu.parse())
             {
@@ -167,20 +166,24 @@ impl<'node> Gate<'node> {
 
     /// Lets CRIU go on.
     pub fn release(&self) {
-        std::fs::write(self.file("go"), "").expect("a file of the gate's");
+        self.node.put(&format!("{}/go", self.name), "");
     }
 
-    fn file(&self, name: &str) -> PathBuf {
-        self.node.path(&self.name).join(name)
+    fn read(&self, name: &str) -> Option<String> {
+        let bytes = self.node.read(format!("{}/{name}", self.name))?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
 /// Puts a program named `criu` into a folder of the node of this name, for a `PATH` that begins with it.
 pub fn program(node: &Node, folder: &str, text: &str) {
-    let file = node.path(folder).join("criu");
-    if std::fs::read_to_string(&file).is_ok_and(|there| there == text) {
+    let file = format!("{folder}/criu");
+    if node
+        .read(&file)
+        .is_some_and(|there| there == text.as_bytes())
+    {
         return;
     }
-    let there = node.put(&format!("{folder}/criu"), text);
+    let there = node.put(&file, text);
     node.run(&["chmod", "755", &there]).ok();
 }

@@ -198,10 +198,6 @@ impl<'cluster> Mission<'cluster> {
     /// A checkpoint that somebody has asked for already.
     #[must_use]
     pub fn existing(&self, namespace: &str, name: &str) -> Checkpoint<'cluster> {
-        Checkpoint {
-            cluster: self.cluster,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
+        Checkpoint::of(self.cluster, namespace, name)
     }
 }

@@ -3,9 +3,10 @@
 pub mod daemon;
 pub mod job;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,11 +16,16 @@ use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
+use crate::wire::Request;
+
 pub use daemon::Daemon;
 pub use job::{Invocation, Job, Output};
 
 /// How long a command may take unless it says otherwise.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The same in a virtual machine, where every instruction is emulated.
+const PATIENCE_WITH_GUESTS: Duration = Duration::from_mins(4);
 
 /// The scratch folder's path in the node.
 pub const SCRATCH: &str = "/run/rig";
@@ -32,6 +38,8 @@ pub struct Node {
     scratch: PathBuf,
     next: AtomicU64,
     installing: Mutex<()>,
+    /// Whether commands run in the virtual machine that is in it, see [`Node::boot`].
+    pub(crate) guest: bool,
 }
 
 impl Node {
@@ -78,6 +86,7 @@ impl Node {
             scratch: PathBuf::new(),
             next: AtomicU64::new(1),
             installing: Mutex::new(()),
+            guest: false,
         };
         node.scratch = node.announced_scratch();
         node.run(&["true"]).ok();
@@ -95,6 +104,16 @@ impl Node {
             "the node did not start; tests/rig/enter says why, above"
         );
         PathBuf::from(line.trim_end())
+    }
+
+    /// How long a command may take in it unless it says otherwise.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        if self.guest {
+            PATIENCE_WITH_GUESTS
+        } else {
+            PATIENCE
+        }
     }
 
     /// A command to be run in the node; `program` is looked up in the node's `PATH`.
@@ -120,6 +139,28 @@ impl Node {
             .join(name.strip_prefix(SCRATCH).unwrap_or(name))
     }
 
+    /// What is in a file that the node sees as `/run/rig/NAME`; nothing if it cannot be read.
+    #[must_use]
+    pub fn read(&self, name: impl AsRef<Path>) -> Option<Vec<u8>> {
+        if !self.guest {
+            return fs::read(self.path(name)).ok();
+        }
+        let path = Path::new(SCRATCH).join(name);
+        let mut content = tempfile::tempfile().expect("a file for what is read");
+        let output = self
+            .command("cat")
+            .arg(path.to_string_lossy())
+            .spawn_with(
+                content.try_clone().expect("a second descriptor").into(),
+                job::null(),
+            )
+            .output();
+        let mut bytes = Vec::new();
+        content.rewind().expect("a file has a beginning");
+        content.read_to_end(&mut bytes).expect("what was written");
+        output.succeeded().then_some(bytes)
+    }
+
     /// Writes a file that the node sees as `/run/rig/NAME`, and returns that path.
     pub fn put(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         let path = self.path(name);
@@ -128,11 +169,35 @@ impl Node {
         }
         fs::write(&path, bytes)
             .unwrap_or_else(|error| panic!("failed to write {}: {error}", path.display()));
-        format!("{SCRATCH}/{name}")
+        let there = format!("{SCRATCH}/{name}");
+        if self.guest {
+            let content = File::open(&path).expect("a file that was just written");
+            let script = "mkdir -p \"$(dirname \"$1\")\" && cat >\"$1\"";
+            self.command("sh")
+                .args(["-euc", script, "put", &there])
+                .stdin(content.into())
+                .output()
+                .ok();
+        }
+        there
+    }
+
+    /// Removes a folder that the node sees as `/run/rig/NAME` with all that is in it, if it is there.
+    pub fn remove_folder(&self, name: impl AsRef<Path>) {
+        let path = Path::new(SCRATCH).join(&name);
+        if self.guest {
+            let _ = self.run(&["rm", "-rf", "--one-file-system", &path.to_string_lossy()]);
+        } else {
+            let _ = fs::remove_dir_all(self.path(name));
+        }
     }
 
     /// Brings a program that this workspace built into the node's `PATH` and returns its path there.
     pub fn install(&self, program: &str) -> String {
+        if self.guest {
+            // They came on a disk of their own.
+            return format!("{SCRATCH}/bin/{program}");
+        }
         let _one_at_a_time = self
             .installing
             .lock()
@@ -176,7 +241,25 @@ impl Node {
         format!("{stem}-{}", self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn send(&self, message: &[u8], fds: &[BorrowedFd<'_>]) {
+    /// Hands a request to the node's first process, and in a guest to what serves there.
+    fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) {
+        let json = |request| serde_json::to_string(request).expect("a request is JSON");
+        if !self.guest {
+            return self.send_message(json(request).as_bytes(), fds);
+        }
+        let outer = Request::Run {
+            job: self.next.fetch_add(1, Ordering::Relaxed),
+            command: vec![format!("{SCRATCH}/bin/rig-guest"), json(request)],
+            env: BTreeMap::new(),
+            cwd: "/root".to_owned(),
+        };
+        let (null, (_, status)) = (job::null(), job::pipe());
+        let silent = [null.as_fd(), null.as_fd(), null.as_fd(), status.as_fd()];
+        let fds = if fds.is_empty() { &silent } else { fds };
+        self.send_message(json(&outer).as_bytes(), fds);
+    }
+
+    fn send_message(&self, message: &[u8], fds: &[BorrowedFd<'_>]) {
         let socket = self
             .socket
             .as_ref()

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::container::shape::COUNT;
 use crate::container::{Container, Shape};
-use crate::node::{Node, Output};
+use crate::node::{Node, Output, PATIENCE};
 use crate::traces::Traces;
 
 /// How soon a container has to go on. A second is meant, and is what an idle machine needs; the rest is for busy ones, and
@@ -150,7 +150,7 @@ impl<'node> Scene<'node> {
 
     /// Fails unless nothing is left or lost in the node.
     pub fn must_be_clean(&self, what: &str) {
-        let until = Instant::now() + CLEANED_WITHIN;
+        let until = Instant::now() + self.clean_within();
         let after = loop {
             let after = self.traces();
             if after == self.before || Instant::now() >= until {
@@ -162,6 +162,10 @@ impl<'node> Scene<'node> {
         assert_eq!(after.beyond(&self.before), none, "{what}: left behind");
         assert_eq!(self.before.beyond(&after), none, "{what}: lost");
         assert_eq!(self.state_files(), self.state, "{what}: the state");
+    }
+
+    fn clean_within(&self) -> Duration {
+        CLEANED_WITHIN.max(self.node.patience().saturating_sub(PATIENCE))
     }
 
     /// What a dump could leave in the node.

@@ -30,7 +30,6 @@ fn with_options(options: &Value) -> Value {
 fn refused() -> Vec<(Value, &'static str)> {
     let page_server = json!({"address": "10.0.0.7", "port": 27277});
     vec![
-        (json!({"lazyPages": true}), "Add pageServer"),
         (
             json!({"parentRef": {"name": "a"}, "parentPath": "a"}),
             "use one of them",
@@ -82,10 +81,40 @@ fn refused() -> Vec<(Value, &'static str)> {
     ]
 }
 
+/// The same about lazy pages.
+#[rustfmt::skip]
+fn refused_of_lazy_pages() -> Vec<(Value, &'static str)> {
+    let page_server = json!({"address": "10.0.0.7", "port": 27277});
+    vec![
+        (json!({"lazyPages": true, "lazyPeers": ["10.0.0.8"]}), "Add pageServer"),
+        (json!({"lazyPages": true, "pageServer": page_server}), "Add lazyPeers"),
+        (
+            json!({"lazyPages": true, "pageServer": page_server, "lazyPeers": []}),
+            "Add lazyPeers",
+        ),
+        (
+            json!({"lazyPeers": ["10.0.0.8"], "pageServer": page_server}),
+            "set lazyPages to true",
+        ),
+        (
+            json!({"lazyPages": true, "pageServer": page_server, "lazyPeers": ["node-b"]}),
+            "must be an IP address or a network",
+        ),
+        (
+            json!({"lazyPages": true, "pageServer": page_server, "lazyPeers": ["10.0.0.8/33"]}),
+            "must be an IP address or a network",
+        ),
+        (
+            json!({"lazyPages": true, "lazyPeers": ["10.0.0.8"], "pageServer": {"address": "node-a", "port": 1}}),
+            "is where the pod's node serves",
+        ),
+    ]
+}
+
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn combinations_that_can_never_work_are_refused_with_the_way_out() {
-    for (options, says) in refused() {
+    for (options, says) in refused().into_iter().chain(refused_of_lazy_pages()) {
         let object = checkpoint("refused", &with_options(&options));
         let answer = cluster().try_apply(&object);
         assert!(!answer.succeeded(), "{options} was accepted");
@@ -105,7 +134,10 @@ fn everything_that_can_work_is_accepted() {
         json!({"leaveRunning": false}),
         json!({"tcpEstablished": true, "leaveRunning": false, "acceptConnectionLoss": true}),
         json!({"preDump": true, "trackMemory": true, "parentPath": "nightly/counter"}),
-        json!({"lazyPages": true, "pageServer": {"address": "10.0.0.7", "port": 27277}}),
+        json!({
+            "lazyPages": true, "pageServer": {"address": "0.0.0.0", "port": 27277},
+            "lazyPeers": ["10.0.0.8", "10.1.0.0/16", "fd00::8", "fd01::/64"],
+        }),
         json!({
             "imagePath": "nightly/counter", "workPath": "nightly/work", "parentPath": "nightly/counter2",
             "manageCgroupsMode": "Full", "emptyNamespaces": ["Network"], "networkLock": "Nftables",

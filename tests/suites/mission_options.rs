@@ -15,8 +15,9 @@ use node_agent::criu::messages::{
 use rig::cluster::{Manifest, Pod};
 use rig::installation::AGENTS;
 use rig::mission::{Checkpoint, Mission, files};
+use rig::pipe_limit::PIPE_LIMIT;
 use rig::recorder::{Heard, Recorder};
-use rig::{Cluster, Node, Values};
+use rig::{Cluster, Node, PipeLimit, Values};
 use serde_json::{Value, json};
 
 /// Where the agent puts images, in the node.
@@ -166,10 +167,6 @@ fn table() -> Vec<(Value, Change)> {
         }),
         (json!({"linkRemap": true}), |opts| {
             opts.link_remap = Some(true);
-        }),
-        (json!({"lazyPages": true, "pageServer": plain}), |opts| {
-            opts.lazy_pages = Some(true);
-            server(opts, "10.0.0.7");
         }),
         (json!({"manageCgroupsMode": "Soft"}), |opts| {
             mode(opts, CgMode::Soft);
@@ -441,6 +438,95 @@ fn memory_is_not_sent_openly_where_keys_are_missing() {
     let checkpoint = turn.ask("keyless", &pod, &options, "PageServerKeysMissing");
     must_not_have_begun(&turn, &checkpoint, "keyless");
     turn.mission.upgrade(&with_keys());
+}
+
+/// Options that serve lazy pages at this address, to this peer.
+fn lazily(image: &str, address: &str, peer: &str) -> Value {
+    json!({"lazyPages": true, "lazyPeers": [peer], "imagePath": image,
+           "pageServer": {"address": address, "port": 27277}})
+}
+
+fn must_find_the_port_taken(turn: &Turn, pod: &Pod<'_>) {
+    let taken = turn
+        .node()
+        .command("busybox")
+        .args(["nc", "-l", "-p", "27277"])
+        .spawn();
+    turn.node()
+        .shell("until ss -Hltn 'sport = :27277' | grep -q .; do sleep 0.02; done")
+        .ok();
+    let options = lazily("lazy-taken", "0.0.0.0", "127.0.0.1");
+    let checkpoint = turn.ask("lazy-taken", pod, &options, "InvalidSpec");
+    let message = checkpoint.condition("Ready").message;
+    assert!(message.contains("27277 is taken"), "{message}");
+    must_not_have_begun(turn, &checkpoint, "lazy-taken");
+    taken.kill(Signal::SIGKILL, true);
+    let _ = taken.output();
+}
+
+#[test]
+#[ignore = "needs the node root: run make test"]
+fn lazy_pages_reach_criu_once_nobody_else_reaches_the_port() {
+    let turn = turn();
+    let pod = turn.cluster().run(&Manifest::new("lazy"));
+    let limit = turn.node().run(&["cat", PIPE_LIMIT]).ok().stdout;
+    if limit
+        .trim()
+        .parse::<u64>()
+        .is_ok_and(|limit| limit < 16 << 20)
+    {
+        let options = lazily("lazy-small", "0.0.0.0", "127.0.0.1");
+        let checkpoint = turn.ask("lazy-small", &pod, &options, "NoLazyPages");
+        must_not_have_begun(&turn, &checkpoint, "lazy-small");
+    }
+    let Some(_limit) = PipeLimit::raise(turn.node()) else {
+        eprintln!("not run: needs a writable {PIPE_LIMIT}, or CAP_SYS_RESOURCE");
+        return;
+    };
+    // Agents that start now find the node able.
+    turn.mission.upgrade(&with_keys().agent_env("AGAIN", "1"));
+    let (_, heard) = turn.hear("lazy-none", &pod, &json!({}));
+    let (_, plain) = request(&heard);
+    let (_, heard) = turn.hear("lazy", &pod, &lazily("lazy", "127.0.0.1", "127.0.0.1"));
+    let mut expected = plain;
+    expected.lazy_pages = Some(true);
+    server(&mut expected, "127.0.0.1");
+    tls(&mut expected, true);
+    assert_eq!(request(&heard).1, expected);
+    for (name, address, peer, reason, says) in [
+        (
+            "lazy-by-others",
+            "0.0.0.0",
+            "10.0.0.8",
+            "PageServerNotAllowed",
+            "10.0.0.8",
+        ),
+        // An allowance with a port is for a server.
+        (
+            "lazy-by-a-server",
+            "0.0.0.0",
+            "10.0.0.7",
+            "PageServerNotAllowed",
+            "10.0.0.7",
+        ),
+        (
+            "lazy-elsewhere",
+            "10.0.0.7",
+            "127.0.0.1",
+            "InvalidSpec",
+            "no address of this node",
+        ),
+    ] {
+        let checkpoint = turn.ask(name, &pod, &lazily(name, address, peer), reason);
+        let message = checkpoint.condition("Ready").message;
+        assert!(message.contains(says), "{message}");
+        must_not_have_begun(&turn, &checkpoint, name);
+    }
+    must_find_the_port_taken(&turn, &pod);
+    let rules = turn.node().shell("nft list tables").ok().stdout;
+    assert!(!rules.contains("stillframe-lazy"), "{rules}");
+    let left = files(turn.node(), "/run/stillframe/journal");
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// A pod whose container names this configuration file for CRIU, with this text in it if there is one.

@@ -18,6 +18,18 @@ use super::ByteCount;
         "message": "lazyPages needs pageServer: the memory is served from that port. Add pageServer, or leave lazyPages out",
     },
     {
+        "rule": "!self.lazyPages || has(self.lazyPeers) && size(self.lazyPeers) > 0",
+        "message": "lazyPages needs lazyPeers: the addresses that may fetch the memory, which nobody else then can. Add lazyPeers, or leave lazyPages out",
+    },
+    {
+        "rule": "self.lazyPages || !has(self.lazyPeers) || size(self.lazyPeers) == 0",
+        "message": "lazyPeers name who may fetch lazy pages: set lazyPages to true, or leave lazyPeers out",
+    },
+    {
+        "rule": "!self.lazyPages || !has(self.pageServer) || !has(self.pageServer.address) || isIP(self.pageServer.address)",
+        "message": "with lazyPages pageServer.address is where the pod's node serves: use one of its IP addresses, or 0.0.0.0 for the address that the cluster knows it by",
+    },
+    {
         "rule": "!(has(self.parentRef) && has(self.parentPath))",
         "message": "parentRef and parentPath name the same thing: use one of them",
     },
@@ -71,9 +83,16 @@ pub struct Options {
     pub file_locks: bool,
     /// Save files that are open and were deleted while another name of them is left.
     pub link_remap: bool,
-    /// Serve the memory on demand instead of writing it. The condition `LazyPagesReady` tells when
-    /// it can be fetched.
+    /// Serve the memory on demand instead of writing it, from the port that pageServer names on the
+    /// pod's node. The container stands still until all is fetched. The condition `LazyPagesReady`
+    /// tells when it can be, and `status.lazyPages` where.
     pub lazy_pages: bool,
+    /// With lazyPages, who may fetch the memory: IP addresses, or networks such as 10.0.0.0/24.
+    /// Nobody else reaches the port, the node itself included. The agent's administrator has to have
+    /// allowed that memory goes there, as for page servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"))]
+    pub lazy_peers: Vec<Peer>,
     /// Remove from the parent's image what this one holds anew. Runs once this image is complete.
     pub auto_dedup: bool,
     /// How cgroups are saved. Unset means Ignore: the others make CRIU remount the host's cgroup
@@ -126,6 +145,7 @@ impl Default for Options {
             file_locks: false,
             link_remap: false,
             lazy_pages: false,
+            lazy_peers: Vec::new(),
             auto_dedup: false,
             manage_cgroups_mode: None,
             empty_namespaces: Vec::new(),
@@ -177,6 +197,17 @@ pub struct RelativePath(
     #[schemars(length(min = 1, max = 512), regex(pattern = r"^[^\x00-\x1f\x7f]+$"))] pub String,
 );
 
+/// An IP address, or a network of them.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(transparent)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "isIP(self) || isCIDR(self)",
+        "message": "must be an IP address or a network, such as 10.0.0.8 or 10.0.0.0/24",
+    },
+]))]
+pub struct Peer(#[schemars(length(min = 1, max = 43))] pub String);
+
 /// How CRIU treats the container's cgroups.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CgroupsMode {
@@ -216,13 +247,15 @@ pub enum NetworkLock {
 #[serde(rename_all = "camelCase")]
 pub struct PageServer {
     /// The server's IP address or name. The agent sends memory only to addresses that its
-    /// administrator has allowed.
+    /// administrator has allowed. With lazyPages it is where the pod's node serves: one of the node's
+    /// IP addresses, or 0.0.0.0 for the one that the cluster knows it by.
     #[schemars(length(min = 1, max = 253))]
     pub address: String,
     /// The server's TCP port.
     #[schemars(range(min = 1, max = 65_535))]
     pub port: u16,
-    /// Encrypt the memory on its way, with the keys of the node.
+    /// Encrypt the memory on its way, with the keys of the node. With lazyPages whoever fetches it
+    /// then needs keys of the same authority.
     #[serde(default = "encrypted")]
     pub tls: bool,
 }

@@ -64,6 +64,9 @@ pub struct ContainerCheckpointStatus {
     /// The image's size for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
+    /// Where lazy pages are served, or were: `LazyPagesReady` tells which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lazy_pages: Option<LazyPages>,
     /// Where the image is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<Artifact>,
@@ -95,6 +98,21 @@ pub struct ContainerCheckpointStatus {
 
 fn unseen() -> i64 {
     -1
+}
+
+/// Lazy pages that are being served.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct LazyPages {
+    /// The node's address; unset where the agent does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The TCP port.
+    #[schemars(range(min = 1, max = 65_535))]
+    pub port: u16,
+    /// The directory on the node that holds everything but the pages. It is to be copied while they are
+    /// served, and has another name afterwards.
+    pub path: String,
 }
 
 /// An image, which may lie in several places.

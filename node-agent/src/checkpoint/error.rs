@@ -8,7 +8,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use super::{journal, lock, still};
+use super::{fence, journal, lock, still};
 use crate::{
     criu,
     go_text::{go_errno, go_error},
@@ -89,6 +89,9 @@ pub enum Error {
     /// The rules that are there before the dump could not be read.
     #[error("failed to read the network rules before the dump")]
     Rules(#[source] lock::Error),
+    /// The port of the lazy pages could not be closed to those who may not fetch them.
+    #[error("failed to close the port of the lazy pages to others")]
+    Fence(#[source] fence::Error),
     /// The journal could not be kept, or names another dump of this container.
     #[error(transparent)]
     Journal(#[from] journal::Error),
@@ -111,6 +114,9 @@ pub enum Error {
         /// Who traces it.
         tracer: i32,
     },
+    /// The parent is not the image that the kernel's record of changed pages goes back to.
+    #[error("{} does not hold the last tracked dump of this process", .0.display())]
+    ParentNotLatest(PathBuf),
     /// The container could not be made to stand still.
     #[error(transparent)]
     Still(#[from] still::Error),
@@ -125,6 +131,8 @@ pub enum Error {
         cause: Option<String>,
         /// A disk is full. CRIU's log may be on the same one, and silent about it.
         full: bool,
+        /// Lazy pages could be fetched, and not all were.
+        serving: bool,
     },
     /// CRIU reported success, and the image is not complete.
     #[error("the image is not complete: {0}")]
@@ -154,6 +162,7 @@ impl Error {
             Self::MissingFeature(_) => "MissingFeature",
             Self::StatusFd { .. } | Self::StatusFdNotWritable { .. } => "InvalidStatusFd",
             Self::Lock(_) => "NetworkLockUnavailable",
+            Self::Fence(_) => "LazyPagesUnguarded",
             Self::Rules(_) => "NetworkRulesUnreadable",
             Self::Journal(journal::Error::Busy { .. } | journal::Error::Unfinished { .. }) => {
                 "CheckpointUnderWay"
@@ -162,6 +171,7 @@ impl Error {
             Self::Guardian(_) => "GuardianNotStarted",
             Self::Write { .. } => "WriteFailed",
             Self::Traced { .. } => "ProcessTraced",
+            Self::ParentNotLatest(_) => "ParentNotLatest",
             Self::Still(_) => "NeverStill",
             Self::Incomplete(_) => "ImageIncomplete",
             Self::Publish(_) => "PublishFailed",
@@ -185,6 +195,11 @@ impl Error {
             Self::Dump {
                 full: true, cause, ..
             } => cause.clone(),
+            Self::Dump {
+                source: criu::Error::Stopped { .. } | criu::Error::Failed { .. },
+                serving: true,
+                ..
+            } => Some("lazy pages were served, and not all of them were fetched".into()),
             Self::Dump {
                 source: criu::Error::Stopped { stop, .. },
                 ..

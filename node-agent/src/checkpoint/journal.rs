@@ -104,11 +104,8 @@ impl Journal {
     /// # Errors
     /// [`Error::Busy`], [`Error::Unfinished`], or the file cannot be written.
     pub fn begin(&self, entry: Entry) -> Result<Record, Error> {
-        let digest = Sha256::digest(entry.state_dir.as_os_str().as_encoded_bytes());
-        let mut name = [0; 8];
-        name.copy_from_slice(&digest[..8]);
-        let name = u64::from_be_bytes(name);
-        let path = self.dir.join(format!("{name:016x}.json"));
+        let name = name_of(&entry.state_dir);
+        let path = self.dir.join(format!("{name}.json"));
         let lock = hold(&path)?.ok_or_else(|| Error::Busy { path: path.clone() })?;
         // Whoever held it when abandoned entries were looked for has died since: its entry is all that
         // is known of what it left, and what was found out about the container may be its doing.
@@ -118,6 +115,17 @@ impl Journal {
         let mut record = Record { path, lock, entry };
         record.write()?;
         Ok(record)
+    }
+
+    /// What the entries say, held or not, as far as they can be read.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let entries = files.filter_map(|file| {
+            let path = file.path();
+            parse(&File::open(&path).ok()?, &path).ok()
+        });
+        entries.collect()
     }
 
     /// The entries that nobody holds, each now held by the caller. An unreadable one is returned as
@@ -140,6 +148,14 @@ impl Journal {
         }
         Ok(found)
     }
+}
+
+/// What names a container, by its state directory, among all of this host.
+pub(super) fn name_of(state_dir: &Path) -> String {
+    let digest = Sha256::digest(state_dir.as_os_str().as_encoded_bytes());
+    let mut name = [0; 8];
+    name.copy_from_slice(&digest[..8]);
+    format!("{:016x}", u64::from_be_bytes(name))
 }
 
 /// An entry held by this process.
@@ -330,7 +346,9 @@ mod tests {
             init: ProcessId { pid: 3, start: 30 },
             freezer: None,
             network: None,
+            fence: None,
             connections: false,
+            cgroup_flags: None,
             link_remaps: Vec::new(),
             image: PathBuf::from("/images/a"),
             partial: false,
@@ -376,6 +394,9 @@ mod tests {
         let found: Vec<_> = journal.abandoned().unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].as_ref().unwrap().entry.container, "left");
+        let mut all: Vec<_> = journal.entries().into_iter().map(|e| e.container).collect();
+        all.sort();
+        assert_eq!(all, ["held", "left"]);
         drop(held);
     }
 

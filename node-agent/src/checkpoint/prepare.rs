@@ -7,7 +7,9 @@ use std::{
 };
 
 use super::{
-    Error, Image, Kind, NetworkLock,
+    Error, Image, Kind, NetworkLock, Request,
+    chain::Chain,
+    fence::Fence,
     journal::{Entry, FreezerBefore, Journal, LockedNetwork, Record},
     lock::{self, Circumstances, Method, Rules},
     plan::{self, Found},
@@ -23,7 +25,7 @@ use crate::{
         messages::{CriuFeatures, CriuReq},
     },
     runtime::{
-        cgroup::{self, Freezer},
+        cgroup::{self, Freezer, HostFlags},
         processes,
     },
 };
@@ -63,9 +65,10 @@ impl Dump<'_> {
             self.write_descriptors()?;
         }
         let (lock, sent) = self.lock()?;
-        let record = journal.begin(self.entry(swrk, lock)?)?;
+        let flags = cgroup_flags(journal);
+        let record = journal.begin(self.entry(swrk, lock, flags)?)?;
         // With the container to ourselves: the CRIU of a dump under way traces every task.
-        if let Err(error) = self.nobody_is_traced() {
+        if let Err(error) = self.nobody_is_traced().and_then(|()| self.break_chain()) {
             record.finish()?;
             return Err(error);
         }
@@ -102,6 +105,39 @@ impl Dump<'_> {
             Some((pid, tracer)) => Err(Error::Traced { pid, tracer }),
             None => Ok(()),
         }
+    }
+
+    /// From here on the kernel's record of changed pages may be cleared.
+    fn break_chain(&self) -> Result<(), Error> {
+        let Some(chain) = self.chain() else {
+            return Ok(());
+        };
+        let parent = self.request.parent.as_ref().filter(|parent| parent.latest);
+        if let Some(parent) = parent.map(|parent| self.dirs.image.join(&parent.path))
+            && !chain.ends_with(&parent)
+        {
+            return Err(Error::ParentNotLatest(parent));
+        }
+        chain.break_off().map_err(|source| Error::Write {
+            path: self.engine.run_dir.join("chains"),
+            source,
+        })
+    }
+
+    /// What is noted of the container's chain of dumps, where this one tracks memory.
+    pub(super) fn chain(&self) -> Option<Chain> {
+        let Request {
+            kind,
+            parent,
+            options,
+            ..
+        } = self.request;
+        let tracks = *kind == Kind::PreDump || parent.is_some() || options.track_memory;
+        let init = ProcessId {
+            pid: self.target.guard.pid(),
+            start: self.target.guard.start_time(),
+        };
+        tracks.then(|| Chain::of(&self.engine.run_dir, &self.container.state_dir, init))
     }
 
     fn require_features(&self, swrk: &mut Swrk) -> Result<Option<StatusFd>, Error> {
@@ -183,7 +219,12 @@ impl Dump<'_> {
         self.request.options.tcp_established || self.target.site.tcp_established
     }
 
-    fn entry(&self, swrk: &Swrk, lock: Option<Method>) -> Result<Entry, Error> {
+    fn entry(
+        &self,
+        swrk: &Swrk,
+        lock: Option<Method>,
+        cgroup_flags: Option<HostFlags>,
+    ) -> Result<Entry, Error> {
         let guard = &self.target.guard;
         let freezer = self.target.freezer.as_ref().zip(self.target.paused());
         let links = self.request.options.link_remap || self.target.site.link_remap;
@@ -222,13 +263,45 @@ impl Dump<'_> {
                 paused,
             }),
             network: network.transpose()?,
+            fence: self.fence()?,
             connections: self.stops_connections(),
+            cgroup_flags,
             link_remaps,
             image: self.dirs.image.clone(),
             partial: matches!(self.request.image, Image::Publish { .. }),
             ends_container: self.ends_container(),
             unlock_after_end: self.request.unlock_after_end,
         })
+    }
+}
+
+/// The flags that the unified hierarchy has, or had before the dumps under way: one of them may have
+/// taken them away just now. In this order, since a dump puts its flags back before it ends its entry.
+fn cgroup_flags(journal: &Journal) -> Option<HostFlags> {
+    let others = journal.entries();
+    let now = HostFlags::now()?;
+    let others = others
+        .iter()
+        .filter_map(|other| other.cgroup_flags.as_ref());
+    Some(others.fold(now, HostFlags::and))
+}
+
+impl Dump<'_> {
+    /// What will stand before the port of the lazy pages.
+    fn fence(&self) -> Result<Option<Fence>, Error> {
+        let asked = self.request.lazy_pages_for.as_ref();
+        let server = self.request.page_server.as_ref();
+        let Some((_, server)) = asked
+            .zip(server)
+            .filter(|_| self.request.options.lazy_pages)
+        else {
+            return Ok(None);
+        };
+        // As CRIU takes the number.
+        let [low, high, ..] = server.port.to_le_bytes();
+        let port = u16::from_le_bytes([low, high]);
+        let fence = Fence::before(port, &self.container.state_dir);
+        fence.map(Some).map_err(Error::Fence)
     }
 }
 

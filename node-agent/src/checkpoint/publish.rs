@@ -62,6 +62,12 @@ impl Dump<'_> {
             observer.complete(&report);
             images::name(&self.dirs.image, dir).map_err(Error::Publish)?;
         }
+        if let Some(chain) = self.chain().filter(|_| !self.ends_container())
+            && let Err(error) = chain.continue_with(&report.image_path)
+        {
+            let said = format!("no later checkpoint can build on this one: {error}");
+            report.warnings.push(said);
+        }
         if let Some(pause) = pause {
             observer.step(Step::Done(pause));
         }

@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path, path::PathBuf, time::Duration};
 
 use super::{
-    connections,
+    connections, fence,
     journal::{Entry, FreezerBefore, Journal, LockedNetwork, Record},
     lock::{self, Method, Namespace},
     remap,
@@ -43,6 +43,12 @@ pub enum Error {
     /// The network is still locked.
     #[error("failed to unlock the container's network")]
     Unlock(#[source] lock::Error),
+    /// The unified hierarchy has lost flags.
+    #[error("failed to put the flags of cgroup2 back")]
+    CgroupFlags(#[source] cgroup::FlagsError),
+    /// The port of the lazy pages is still closed.
+    #[error("failed to open the port of the lazy pages again")]
+    Fence(#[source] fence::Error),
     /// Temporary names are left in the container.
     #[error("failed to remove {0:?} from the container")]
     LinkRemap(Vec<PathBuf>),
@@ -68,6 +74,8 @@ impl Error {
             Self::Freezer(_) => "FreezerChanged",
             Self::Connections(_) => "ConnectionsStopped",
             Self::Unlock(_) => "NetworkStillLocked",
+            Self::CgroupFlags(_) => "CgroupFlagsChanged",
+            Self::Fence(_) => "PortStillClosed",
             Self::LinkRemap(_) => "LinkRemapLeft",
             Self::Withdraw(_) => "FailedImageLeft",
             Self::Partial { .. } => "UnfinishedImageLeft",
@@ -91,6 +99,7 @@ pub fn repair(record: &Record) -> Vec<Error> {
         init,
         freezer,
         network,
+        fence,
         ..
     } = entry;
     let mut left = Vec::new();
@@ -105,6 +114,10 @@ pub fn repair(record: &Record) -> Vec<Error> {
             left.push(Error::Criu { pid: criu.pid });
         }
     }
+    // Not while CRIU serves.
+    if let Some(fence) = fence.as_ref().filter(|_| left.is_empty()) {
+        left.extend(fence.lower().err().map(Error::Fence));
+    }
     // Before the thaw: whoever uses such a connection meanwhile gets an error.
     if let Some(group) = freezer.as_ref().filter(|_| entry.connections) {
         let pids = processes::pids_in(&group.dir).unwrap_or_default();
@@ -116,6 +129,7 @@ pub fn repair(record: &Record) -> Vec<Error> {
             .and_then(|group| restore(group).err())
             .map(Error::Freezer),
     );
+    left.extend(put_flags_back(entry).err());
     // A dump that ended the container and is complete is all that is left of it, and keeps its lock
     // for the restore unless others are to use that network.
     let complete = entry.ends_container && !init.lives() && super::run::is_complete(&entry.image);
@@ -139,6 +153,12 @@ pub fn repair(record: &Record) -> Vec<Error> {
         left.extend(withdrawn.err().map(Error::Withdraw));
     }
     left
+}
+
+/// Gives the unified hierarchy the flags again that CRIU has taken away, if it has.
+pub(super) fn put_flags_back(entry: &Entry) -> Result<(), Error> {
+    let flags = entry.cgroup_flags.as_ref();
+    flags.map_or(Ok(()), |flags| flags.put_back().map_err(Error::CgroupFlags))
 }
 
 /// Thaws what ran, and stops what was paused.

@@ -2,6 +2,8 @@
 
 use std::{os::fd::RawFd, path::PathBuf, str::FromStr, time::Duration};
 
+use super::Admitted;
+
 /// A checkpoint as asked for. Nothing in it has been tried against the container yet.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -18,6 +20,8 @@ pub struct Request {
     pub options: Options,
     /// Send the pages to this server instead of writing them.
     pub page_server: Option<PageServer>,
+    /// Who alone may fetch lazy pages; whoever reaches the page server's port when unset, as in runc.
+    pub lazy_pages_for: Option<Admitted>,
     /// A descriptor of this process that gets one `\0`, and is closed, once lazy pages can be
     /// fetched. Looked at only with [`Options::lazy_pages`], as in runc.
     pub status_fd: Option<RawFd>,
@@ -71,6 +75,9 @@ pub enum Image {
 pub struct Parent {
     /// Path of the parent, relative to the image directory (CRIU links `parent` to it).
     pub path: PathBuf,
+    /// Refuse it unless it holds the last tracked dump of the process: on top of another one the image would hold
+    /// old memory. runc does not ask.
+    pub latest: bool,
 }
 
 /// Options with a flag of their own in runc, all off unless asked for.

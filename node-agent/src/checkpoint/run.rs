@@ -141,17 +141,23 @@ impl Dump<'_> {
                 return Err(Error::Guardian(source));
             }
         };
-        observer.step(Step::Requested);
-        let outcome = self.converse(swrk, &request, status_fd, cancel, observer);
-        let mut still_locked = false;
+        let outcome = self.fence_off(&record.entry).and_then(|()| {
+            observer.step(Step::Requested);
+            self.converse(swrk, &request, status_fd, cancel, observer)
+        });
+        let mut left = false;
         let ended = match outcome {
             Ok((mut seen, responded)) => {
                 // What ended its container is never thrown away, whatever happens to it next.
                 record.entry.partial &= !self.ends_container();
                 // Before the image is published: whoever else lives in that network waits.
                 let locked = self.unlock_after_end(&record.entry);
-                still_locked = locked.is_some();
-                seen.warnings.extend(locked);
+                let fenced = lower(&record.entry);
+                let flags = repair::put_flags_back(&record.entry).err();
+                let flags = flags.map(|error| repair::chain(&error));
+                let undone = [locked, fenced, flags];
+                left = undone.iter().any(Option::is_some);
+                seen.warnings.extend(undone.into_iter().flatten());
                 self.publish(seen, responded, lock, observer)
             }
             Err(error) => Err(error),
@@ -163,7 +169,7 @@ impl Dump<'_> {
                 return ended;
             }
         }
-        if still_locked {
+        if left {
             // The next sweep tries again.
             guardian.dismiss();
             return ended;
@@ -172,6 +178,15 @@ impl Dump<'_> {
         guardian.dismiss();
         finished?;
         ended
+    }
+
+    /// Closes the port of the lazy pages to those who may not fetch them, before there is one.
+    fn fence_off(&self, entry: &Entry) -> Result<(), Error> {
+        let admitted = self.request.lazy_pages_for.as_ref();
+        match entry.fence.as_ref().zip(admitted) {
+            Some((fence, admitted)) => fence.raise(admitted).map_err(Error::Fence),
+            None => Ok(()),
+        }
     }
 
     /// Lifts the lock of a dump that has ended its container, where that is asked for; what went
@@ -255,7 +270,12 @@ impl Dump<'_> {
         };
         match swrk.run(request, &mut watch, &limits) {
             Ok(finished) => Ok((watch.seen, finished.responded)),
-            Err(source) => Err(watch.seen.refusal.unwrap_or_else(|| self.failed(source))),
+            Err(source) => {
+                let Seen {
+                    refusal, serving, ..
+                } = watch.seen;
+                Err(refusal.unwrap_or_else(|| self.failed(source, serving)))
+            }
         }
     }
 
@@ -266,7 +286,7 @@ impl Dump<'_> {
         Some(Hold { freezer, paused })
     }
 
-    fn failed(&self, source: criu::Error) -> Error {
+    fn failed(&self, source: criu::Error, serving: bool) -> Error {
         let log = self.log();
         let dirs = [&self.dirs.image, &self.dirs.work];
         let full = dirs.into_iter().find(|dir| is_full(dir));
@@ -276,6 +296,7 @@ impl Dump<'_> {
             full: full.is_some(),
             cause: full.or_else(|| criu::log::cause(&log)),
             log,
+            serving,
         }
     }
 
@@ -285,6 +306,12 @@ impl Dump<'_> {
             let _ = fs::remove_dir_all(&self.dirs.image);
         }
     }
+}
+
+/// Takes the fence away, once CRIU has ended; what went wrong comes back.
+fn lower(entry: &Entry) -> Option<String> {
+    let failed = entry.fence.as_ref()?.lower().err()?;
+    Some(repair::chain(&repair::Error::Fence(failed)))
 }
 
 /// Whether nothing more fits on a directory's disk, give or take what was freed meanwhile.

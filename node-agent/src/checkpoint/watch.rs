@@ -85,6 +85,8 @@ pub(super) struct Seen {
     frozen: bool,
     began: Option<Instant>,
     released: Option<Instant>,
+    /// Lazy pages could be fetched.
+    pub(super) serving: bool,
     /// Why we said no.
     pub(super) refusal: Option<Error>,
     pub(super) warnings: Vec<String>,
@@ -183,6 +185,7 @@ impl Handler for Watch<'_> {
             }
             Event::PostDump => self.written(),
             Event::StatusReady => {
+                self.seen.serving = true;
                 self.observer.step(Step::Serving);
                 self.seen
                     .warnings

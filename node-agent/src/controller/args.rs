@@ -1,6 +1,11 @@
 //! The arguments of `run`: flags, each of which is an environment variable too.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{Args, Parser, ValueEnum};
 
@@ -19,6 +24,9 @@ pub struct Arguments {
     /// This node's name in the cluster.
     #[arg(long, env = "NODE_NAME")]
     pub node_name: String,
+    /// The address that the cluster knows this node by: where lazy pages are fetched.
+    #[arg(long, env = "STILLFRAME_NODE_ADDRESS", value_name = "ADDRESS")]
+    pub node_address: Option<IpAddr>,
     /// The namespace of the agents, where their leases are.
     #[arg(
         long,
@@ -185,6 +193,7 @@ mod tests {
         assert_eq!(arguments.namespace_limit, NamespaceLimit(None));
         assert_eq!(arguments.criu, CriuOf::Bundled);
         assert_eq!(arguments.dump_cgroup, DumpCgroup(None));
+        assert_eq!(arguments.node_address, None);
     }
 
     #[test]
@@ -203,6 +212,7 @@ mod tests {
             ["--grace-period", "soon"],
             ["--health-address", "here"],
             ["--allow-page-server", "somewhere"],
+            ["--node-address", "node-a"],
             ["--criu", "theirs"],
             ["--dump-cgroup", "../up"],
         ] {

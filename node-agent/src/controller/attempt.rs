@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use stillframe_crds::{ContainerCheckpoint, Reason};
+use stillframe_crds::{ContainerCheckpoint, Reason, checkpoint::LazyPages};
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
@@ -15,9 +15,11 @@ use super::{
     dump::{Bounds, Dumper, Notes},
     failed::{Failed, chain},
     job::{Halt, Job, Wish, owner_of, wanted},
+    lazy,
     order::{Dirs, Order},
     place::{self, Owner, Place, SavedReport},
     report,
+    salvage::partial,
 };
 use crate::{
     checkpoint::Step,
@@ -183,17 +185,30 @@ impl<D: Dumper> Attempt<'_, D> {
 
     /// Lazy pages are the one step that others wait for.
     async fn heard(&mut self, step: Step) {
-        if step == Step::Serving && self.order.options.lazy_pages {
-            let say = |object: &ContainerCheckpoint| {
-                wanted(object).then(|| report::serving(object, Timestamp::now()))
-            };
-            let writer = self.job.context.writer.clone();
-            if let Ok(super::status::Written::Stored(object)) =
-                writer.write(&self.job.object, say).await
-            {
-                self.job.object = object;
-            }
+        let Some(offer) = self.offer().filter(|_| step == Step::Serving) else {
+            return;
+        };
+        let say = |object: &ContainerCheckpoint| {
+            wanted(object).then(|| report::serving(object, &offer, Timestamp::now()))
+        };
+        let writer = self.job.context.writer.clone();
+        if let Ok(super::status::Written::Stored(object)) =
+            writer.write(&self.job.object, say).await
+        {
+            self.job.object = object;
         }
+    }
+
+    /// Where lazy pages are to be fetched, if there are any.
+    fn offer(&self) -> Option<LazyPages> {
+        let server = self.order.options.page_server.as_ref();
+        let server = server.filter(|_| self.order.options.lazy_pages)?;
+        let address = lazy::told(server, self.job.context.address);
+        Some(LazyPages {
+            address: address.map(|address| address.to_string()),
+            port: server.port,
+            path: partial(&self.place.image_dir()).display().to_string(),
+        })
     }
 
     fn broken(fault: Fault, called_off: Option<Wish>) -> Broken {

@@ -1,6 +1,6 @@
 //! What every job of this agent works with.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use kube::ResourceExt as _;
 use stillframe_crds::ContainerCheckpoint;
@@ -21,6 +21,8 @@ use super::{
 pub struct Context<D> {
     /// This node.
     pub node: String,
+    /// The address that the cluster knows it by.
+    pub address: Option<IpAddr>,
     /// Where images go.
     pub images: ImageRoot,
     /// Who dumps.

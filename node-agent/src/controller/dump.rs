@@ -1,6 +1,6 @@
 //! The dump itself, behind the seam that lets hundreds of agents be simulated without CRIU.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -10,13 +10,13 @@ use stillframe_crds::{Reason, checkpoint::RuntimeFacts};
 use super::{
     disk::{self, Footprint, MemoryGoes, NamespaceLimit, Promise, Promises, Reserve, Space},
     failed::{Failed, chain},
-    failure, identity,
+    failure, identity, lazy,
     order::{Dirs, Order},
     page_server::{self, Allowances},
     place::{ImageRoot, SavedReport},
 };
 use crate::{
-    checkpoint::{self, Engine, Observer, Report, Step, journal::Journal, repair},
+    checkpoint::{self, Admitted, Engine, Observer, Report, Step, journal::Journal, repair},
     criu::{
         Cancel,
         config::{self, Allowed, Site},
@@ -91,6 +91,8 @@ pub struct Criu {
     pub promises: Promises,
     /// Where memory may be sent.
     pub page_servers: Allowances,
+    /// The address that the cluster knows this node by.
+    pub address: Option<IpAddr>,
 }
 
 /// A container that was found.
@@ -108,9 +110,7 @@ impl Dumper for Criu {
     fn find(&self, order: &Order) -> Result<Found, Failed> {
         let container = self.locate(order)?;
         running(&container)?;
-        if let Some(server) = &order.options.page_server {
-            page_server::address(server, &self.page_servers)?;
-        }
+        self.memory_may_go(order)?;
         let promise = self.room(order, &container)?;
         let site = site(&container)?;
         Ok(Found {
@@ -134,13 +134,16 @@ impl Dumper for Criu {
         let log = dirs.work.join("dump.log");
         let image = dirs.image.clone();
         let mut request = order.request(dirs, site, bounds.timeout)?;
+        request.lazy_pages_for = self.memory_may_go(order)?;
         if let Some((server, asked)) = request
             .page_server
             .as_mut()
             .zip(order.options.page_server.as_ref())
         {
-            // The address that is allowed, not whatever the name means to CRIU.
-            server.address = page_server::address(asked, &self.page_servers)?.to_string();
+            if !order.options.lazy_pages {
+                // The address that is allowed, not whatever the name means to CRIU.
+                server.address = page_server::address(asked, &self.page_servers)?.to_string();
+            }
             let keys = self.page_servers.keys.as_deref().filter(|_| asked.tls);
             server.tls = keys.map(|keys| page_server::tls(keys, &asked.address));
         }
@@ -203,6 +206,16 @@ impl Criu {
         identity::check(&container, &expected).map_err(refused)?;
         identity::check_not_own(&container).map_err(refused)?;
         Ok(container)
+    }
+
+    /// Makes sure that memory may go where the order says, and says who may fetch it if anybody.
+    fn memory_may_go(&self, order: &Order) -> Result<Option<Admitted>, Failed> {
+        match &order.options.page_server {
+            Some(server) if !order.options.lazy_pages => {
+                page_server::address(server, &self.page_servers).map(|_| None)
+            }
+            _ => lazy::admitted(&order.options, &self.page_servers, self.address),
+        }
     }
 
     fn room(&self, order: &Order, container: &Container) -> Result<Option<Promise>, Failed> {

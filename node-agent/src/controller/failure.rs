@@ -40,6 +40,20 @@ pub fn of(error: &checkpoint::Error, work_log: Option<&Path>) -> Failure {
     let detail = match (error, told) {
         (
             checkpoint::Error::Dump {
+                serving: true,
+                source,
+                ..
+            },
+            told,
+        ) if ends_serving(source) => {
+            let why = told.map(|Told { message, .. }| format!("; CRIU says: {message}"));
+            Some(format!(
+                "lazy pages were served, and not all of them were fetched{}",
+                why.unwrap_or_default()
+            ))
+        }
+        (
+            checkpoint::Error::Dump {
                 source: criu::Error::Stopped { killed: false, .. },
                 ..
             },
@@ -144,6 +158,7 @@ pub fn retryable(error: &checkpoint::Error) -> bool {
         Error::Journal(journal::Error::Invalid { .. })
         | Error::Guard(_)
         | Error::Rules(_)
+        | Error::Fence(_)
         | Error::CriuTooOld { .. }
         | Error::ExternalNamespaces { .. }
         | Error::ImageExists(_)
@@ -156,6 +171,7 @@ pub fn retryable(error: &checkpoint::Error) -> bool {
         | Error::Lock(_)
         | Error::Write { .. }
         | Error::Traced { .. }
+        | Error::ParentNotLatest(_)
         // The container has stood still.
         | Error::Still(_)
         | Error::Dump { .. }
@@ -173,6 +189,12 @@ fn reason(error: &checkpoint::Error, told: Option<&Told>) -> Reason {
             source: criu::Error::Stopped { stop, .. },
             ..
         } => of_stop(stop),
+        // What CRIU says of a page server then is about itself.
+        Error::Dump {
+            source: criu::Error::Failed { .. },
+            serving: true,
+            ..
+        } if !is_tls(told) => Reason::LazyPagesNotFetched,
         Error::Dump { .. } => told
             .and_then(|told| told.cause.reason().parse().ok())
             .unwrap_or_else(|| words::reason(error.reason())),
@@ -190,6 +212,19 @@ fn reason(error: &checkpoint::Error, told: Option<&Told>) -> Reason {
         }
         other => words::reason(other.reason()),
     }
+}
+
+/// Whether an error ends the serving of lazy pages because of how they were fetched.
+fn ends_serving(source: &criu::Error) -> bool {
+    matches!(
+        source,
+        criu::Error::Failed { .. } | criu::Error::Stopped { .. }
+    )
+}
+
+fn is_tls(told: Option<&Told>) -> bool {
+    let tls = Reason::PageServerTlsFailed.as_str();
+    told.is_some_and(|told| told.cause.reason() == tls)
 }
 
 fn of_stop(stop: &Stop) -> Reason {

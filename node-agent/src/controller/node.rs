@@ -101,7 +101,7 @@ impl Facts {
         CheckpointNodeStatus {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             started: Some(Time(*started)),
-            criu: criu(&host.criu),
+            criu: criu(host),
             runtimes: host.runtimes.iter().map(runtime).collect(),
             kernel: host.kernel.release.clone(),
             architecture: architecture(&host.kernel.machine).to_owned(),
@@ -135,6 +135,11 @@ impl Facts {
         }
     }
 
+    /// Looks again at what an administrator can change while the agent runs.
+    pub fn look_again(&mut self) {
+        self.host.pipe_max_bytes = host::pipe_max_bytes();
+    }
+
     /// What keeps every container of this node from being checkpointed.
     fn unready(&self) -> Option<(Reason, String)> {
         let warnings = host::warnings(&self.host);
@@ -166,10 +171,12 @@ impl Facts {
     }
 }
 
-fn criu(found: &host::Criu) -> Option<NodeCriu> {
+fn criu(host: &host::Facts) -> Option<NodeCriu> {
+    let found = &host.criu;
+    let small_pipes = host::small_pipes(host).is_some();
     let features = [
         (NodeCriu::MEM_TRACK, found.mem_track),
-        (NodeCriu::LAZY_PAGES, found.lazy_pages),
+        (NodeCriu::LAZY_PAGES, found.lazy_pages && !small_pipes),
     ];
     let names = |features: &[(&str, bool)]| {
         let there = features.iter().filter(|(_, there)| *there);
@@ -283,6 +290,26 @@ mod tests {
             ready.message.contains("no usable userfaultfd"),
             "{}",
             ready.message
+        );
+    }
+
+    #[test]
+    fn lazy_pages_need_userfaultfd_and_large_pipes() {
+        let features = |change: fn(&mut Facts)| {
+            let mut facts = facts();
+            facts.host.criu.lazy_pages = true;
+            change(&mut facts);
+            criu(&facts.host).unwrap().features
+        };
+        let small = |facts: &mut Facts| facts.host.pipe_max_bytes = Some(1 << 20);
+        assert_eq!(features(|_| {}), ["memTrack", "lazyPages"]);
+        assert_eq!(features(small), ["memTrack"]);
+        assert_eq!(
+            features(|facts| {
+                facts.host.pipe_max_bytes = Some(1 << 20);
+                facts.host.capabilities.insert("CAP_SYS_RESOURCE", true);
+            }),
+            ["memTrack", "lazyPages"]
         );
     }
 

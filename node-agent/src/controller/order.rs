@@ -140,6 +140,8 @@ impl Order {
             file_locks: _,
             link_remap: _,
             lazy_pages: _,
+            // Told apart by the node's own addresses and the administrator's allowances.
+            lazy_peers: _,
             // Runs once the image is complete.
             auto_dedup: _,
             manage_cgroups_mode,
@@ -160,13 +162,14 @@ impl Order {
             kind: if *pre_dump { Kind::PreDump } else { Kind::Dump },
             image: Image::Publish { dir: dirs.image },
             work_dir: Some(dirs.work),
-            parent: dirs.parent.map(|path| Parent { path }),
+            parent: dirs.parent.map(|path| Parent { path, latest: true }),
             options: switches(&self.options, site),
             page_server: page_server.as_ref().map(|server| PageServer {
                 address: server.address.clone(),
                 port: server.port.into(),
                 tls: None,
             }),
+            lazy_pages_for: None,
             status_fd: None,
             cgroups_mode: cgroups(*manage_cgroups_mode, site.manage_cgroups),
             network_lock: lock(*network_lock, site.network_lock),

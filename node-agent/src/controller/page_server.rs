@@ -10,7 +10,7 @@ use std::{
 use stillframe_crds::{Reason, checkpoint::PageServer};
 
 use super::failed::Failed;
-use crate::checkpoint::Tls;
+use crate::checkpoint::{Network, Tls};
 
 /// Addresses, and where wanted a port, that memory may be sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +78,13 @@ impl fmt::Display for Allowance {
 }
 
 impl Allowance {
+    /// Whether memory may go to every address of a network. Whoever fetches it has no port of its own,
+    /// so that an allowance with one is for a server alone.
+    pub(super) fn covers_all(&self, fetching: &Network) -> bool {
+        let all = Network::new(self.network, self.prefix);
+        self.port.is_none() && all.is_some_and(|all| all.covers(fetching))
+    }
+
     fn covers(&self, address: IpAddr, port: u16) -> bool {
         let same = match (self.network, address.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {

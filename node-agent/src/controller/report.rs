@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use stillframe_crds::{
     ContainerCheckpoint, Reason,
-    checkpoint::{Artifact, ContainerCheckpointStatus, CriuFacts, Failure, Part},
+    checkpoint::{Artifact, ContainerCheckpointStatus, CriuFacts, Failure, LazyPages, Part},
     condition::{self, IMAGE_REMOVED, LAZY_PAGES_READY, Said},
 };
 
@@ -87,12 +87,25 @@ pub fn retrying(
 
 /// Its memory can be fetched.
 #[must_use]
-pub fn serving(object: &ContainerCheckpoint, now: Timestamp) -> ContainerCheckpointStatus {
+pub fn serving(
+    object: &ContainerCheckpoint,
+    served: &LazyPages,
+    now: Timestamp,
+) -> ContainerCheckpointStatus {
     let mut status = next(object);
-    let message = object.spec.options.page_server.as_ref().map_or_else(
-        || "lazy pages can be fetched".to_owned(),
-        |server| format!("lazy pages can be fetched from port {}", server.port),
+    let LazyPages {
+        address,
+        port,
+        path,
+    } = served;
+    let whence = address.as_deref().map_or_else(
+        || format!("port {port}"),
+        |address| format!("{address} port {port}"),
     );
+    let message = format!(
+        "lazy pages can be fetched from {whence}; everything else to restore from is in {path}, and the container stands still meanwhile"
+    );
+    status.lazy_pages = Some(served.clone());
     let said = Said {
         holds: true,
         reason: Reason::LazyPagesServed,
@@ -144,7 +157,6 @@ pub fn finished(
         generation,
         now,
     );
-    no_longer_serving(&mut status, generation, now);
     status.completion_time = Some(Time(now));
     status.start_time.get_or_insert_with(|| started.clone());
     status.pause_milliseconds = pause_microseconds.map(milliseconds);
@@ -179,27 +191,6 @@ pub fn milliseconds(microseconds: u64) -> i64 {
     i64::try_from(microseconds.div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
-fn no_longer_serving(
-    status: &mut ContainerCheckpointStatus,
-    generation: Option<i64>,
-    now: Timestamp,
-) {
-    if condition::get(&status.conditions, LAZY_PAGES_READY).is_some() {
-        let said = Said {
-            holds: false,
-            reason: Reason::NotServing,
-            message: "all lazy pages have been fetched, or nobody serves them any more".to_owned(),
-        };
-        condition::set(
-            &mut status.conditions,
-            LAZY_PAGES_READY,
-            &said,
-            generation,
-            now,
-        );
-    }
-}
-
 /// It has failed. `pause_milliseconds` is how long the container stood still all the same.
 #[must_use]
 pub fn failed(
@@ -227,7 +218,6 @@ pub fn failed(
         generation,
         now,
     );
-    no_longer_serving(&mut status, generation, now);
     status.completion_time = Some(Time(now));
     status.pause_milliseconds = pause_milliseconds;
     status.pause = pause_milliseconds.map(pause);

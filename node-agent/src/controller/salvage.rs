@@ -10,7 +10,7 @@ use stillframe_crds::checkpoint::Options;
 use crate::images::{self, Error, Folder, Kind, Pages};
 
 /// The image directory while it is written.
-fn partial(image: &Path) -> PathBuf {
+pub(super) fn partial(image: &Path) -> PathBuf {
     let mut name = OsString::from(image);
     name.push(".partial");
     PathBuf::from(name)

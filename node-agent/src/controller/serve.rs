@@ -116,11 +116,13 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
             allowed: arguments.page_servers.allowed,
             keys: arguments.page_servers.keys,
         },
+        address: arguments.node_address,
     };
     info!(node = arguments.node_name, "begins");
     let config = Config {
         client,
         node: arguments.node_name,
+        address: arguments.node_address,
         images,
         concurrency: arguments.concurrency as usize,
         grace: arguments.grace_period,
@@ -232,7 +234,7 @@ impl Teller {
         } = self;
         let reserve = settings.reserve;
         let gather = move || node::Facts::gather(&engine, settings, Timestamp::now());
-        let Ok(facts) = tokio::task::spawn_blocking(gather).await else {
+        let Ok(mut facts) = tokio::task::spawn_blocking(gather).await else {
             return;
         };
         ready.criu.store(facts.is_ready(), Ordering::Relaxed);
@@ -246,6 +248,7 @@ impl Teller {
                 free.look(space.usable(reserve));
             }
             let told = usable.and_then(|_| free.published());
+            facts.look_again();
             let status = facts.status(told, Timestamp::now());
             if let Err(error) = publisher.publish(&status).await {
                 warn!(error = chain(&error), "could not tell of this node");

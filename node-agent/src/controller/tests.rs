@@ -104,6 +104,7 @@ impl Scene {
         let config = Config {
             client: self.api.start(),
             node: NODE.to_owned(),
+            address: None,
             images: self.images(),
             concurrency: 4,
             grace,

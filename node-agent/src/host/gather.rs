@@ -65,11 +65,30 @@ pub(crate) fn gather(launch: &Launch, cache: Option<&Path>, programs: &Launch) -
             .into_iter()
             .filter(|root| root.is_dir())
             .collect(),
-        pipe_max_bytes: number_in("/proc/sys/fs/pipe-max-size"),
-        capabilities: capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default()),
+        pipe_max_bytes: pipe_max_bytes(),
+        capabilities: own_capabilities(),
         run_is_tmpfs: statfs::statfs("/run")
             .is_ok_and(|found| found.filesystem_type() == statfs::TMPFS_MAGIC),
         kerndat_cached: Path::new("/run/criu.kdat").exists(),
+    }
+}
+
+/// The largest pipe of a process without `CAP_SYS_RESOURCE`, in bytes.
+pub(crate) fn pipe_max_bytes() -> Option<u64> {
+    number_in("/proc/sys/fs/pipe-max-size")
+}
+
+/// This process's capabilities.
+fn own_capabilities() -> BTreeMap<&'static str, bool> {
+    capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+/// What decides whether lazy pages can be served here, beside CRIU itself.
+pub(crate) fn pipes() -> Facts {
+    Facts {
+        pipe_max_bytes: pipe_max_bytes(),
+        capabilities: own_capabilities(),
+        ..Facts::default()
     }
 }
 

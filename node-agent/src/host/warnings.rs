@@ -131,7 +131,8 @@ fn no_lazy_pages(facts: &Facts) -> Option<Warning> {
     ))
 }
 
-fn small_pipes(facts: &Facts) -> Option<Warning> {
+/// Why CRIU cannot serve lazy pages through pipes as they are, if so.
+pub(crate) fn small_pipes(facts: &Facts) -> Option<Warning> {
     let may_grow = facts
         .capabilities
         .get("CAP_SYS_RESOURCE")

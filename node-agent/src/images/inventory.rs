@@ -13,7 +13,7 @@ const KNOWN_VERSIONS: [u32; 2] = [1, 2];
 /// What the inventory says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory {
-    /// The images' version.
+    /// The images' version; 0 in a pre-dump.
     pub img_version: u32,
     /// Present only in a pre-dump.
     pub pre_dump_mode: Option<u32>,
@@ -72,7 +72,9 @@ impl Inventory {
     fn parse(content: &[u8]) -> Result<Self, Error> {
         let mut records = Records::open(content, FILE_NAME, &MAGICS)?;
         let entry: InventoryEntry = records.one()?;
-        if !KNOWN_VERSIONS.contains(&entry.img_version) {
+        // CRIU leaves the version of a pre-dump, which is none of an image that can be restored, at 0.
+        let unversioned = entry.pre_dump_mode.is_some() && entry.img_version == 0;
+        if !unversioned && !KNOWN_VERSIONS.contains(&entry.img_version) {
             return Err(records.strange("has an unknown version"));
         }
         Ok(Self {
@@ -111,12 +113,11 @@ struct InventoryEntry {
 
 #[cfg(test)]
 pub(super) fn sample(pre_dump: bool) -> Vec<u8> {
-    let mut record = vec![0x08, 2];
-    if pre_dump {
-        record.extend([0x48, 1]);
+    let mut record = if pre_dump {
+        vec![0x08, 0, 0x48, 1]
     } else {
-        record.extend([0x58, 1]);
-    }
+        vec![0x08, 2, 0x58, 1]
+    };
     record.extend([0x6a, 2, b'a', b'b']);
     let words = [MAGICS[0], u32::try_from(record.len()).unwrap()];
     words
@@ -159,13 +160,16 @@ mod tests {
 
     #[test]
     fn an_unknown_version_is_refused() {
-        let mut content = sample(false);
-        content[9] = 9;
-        let error = Inventory::parse(&content).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "image file \"inventory.img\" has an unknown version"
-        );
+        // Only a pre-dump has none.
+        for (pre_dump, version) in [(false, 9), (false, 0), (true, 9)] {
+            let mut content = sample(pre_dump);
+            content[9] = version;
+            let error = Inventory::parse(&content).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "image file \"inventory.img\" has an unknown version"
+            );
+        }
     }
 
     proptest! {

@@ -7,10 +7,12 @@ use std::{
 
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 
+mod flags;
 mod freezer;
 mod mounts;
 mod yard;
 
+pub use flags::{FlagsError, HostFlags};
 pub use freezer::{Freezer, FreezerState, Froze};
 pub use mounts::{CgroupMount, Membership, hierarchies, parse_membership, parse_mounts};
 pub(super) use mounts::{actual_dir, membership, own_mounts};

@@ -54,7 +54,9 @@ fn able(options: &Options, node: &str, criu: &NodeCriu) -> Option<Verdict> {
         return Some(refuse(Reason::NoSoftDirty, message));
     }
     if options.lazy_pages && !has(NodeCriu::LAZY_PAGES) {
-        let message = format!("the kernel of node {node} cannot serve lazy pages");
+        let message = format!(
+            "node {node} cannot serve lazy pages: it lacks userfaultfd, or pipes of 16 MiB (fs.pipe-max-size)"
+        );
         return Some(refuse(Reason::NoLazyPages, message));
     }
     let lock = match options.network_lock {

@@ -1,5 +1,5 @@
 //! A caller of the engine's library that publishes an image under its final name:
-//! `publish ROOT ID DIR [end] [unlock] [iptables] [max-pause MILLISECONDS]`. On failure it prints the reason and exits with 1.
+//! `publish ROOT ID DIR [end] [unlock] [iptables] [max-pause MILLISECONDS] [lazy PORT PEER]`. On failure it prints the reason and exits with 1.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use node_agent::checkpoint::{
-    self, Engine, Image, Kind, NetworkLock, Observer, Options, Request, Step, guardian,
+    self, Admitted, Engine, Image, Kind, Network, NetworkLock, Observer, Options, PageServer,
+    Request, Step, guardian,
 };
 use node_agent::criu::Cancel;
 use node_agent::runtime::{self, ContainerId};
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
 fn publish(words: &[String]) -> Result<(), String> {
     let [root, id, dir, more @ ..] = words else {
         return Err(
-            "usage: publish ROOT ID DIR [end] [unlock] [iptables] [max-pause MILLISECONDS]"
+            "usage: publish ROOT ID DIR [end] [unlock] [iptables] [max-pause MILLISECONDS] [lazy PORT PEER]"
                 .to_owned(),
         );
     };
@@ -52,6 +53,11 @@ fn publish(words: &[String]) -> Result<(), String> {
         .position(|word| word == "max-pause")
         .and_then(|at| more.get(at + 1)?.parse().ok())
         .map(Duration::from_millis);
+    let lazy = more.iter().position(|word| word == "lazy").and_then(|at| {
+        let port: u16 = more.get(at + 1)?.parse().ok()?;
+        let peer: Network = more.get(at + 2)?.parse().ok()?;
+        Some((port, peer))
+    });
     let request = Request {
         kind: Kind::Dump,
         image: Image::Publish {
@@ -61,9 +67,18 @@ fn publish(words: &[String]) -> Result<(), String> {
         parent: None,
         options: Options {
             leave_running: !more.iter().any(|word| word == "end"),
+            lazy_pages: lazy.is_some(),
             ..Options::default()
         },
-        page_server: None,
+        page_server: lazy.map(|(port, _)| PageServer {
+            address: "0.0.0.0".to_owned(),
+            port: port.into(),
+            tls: None,
+        }),
+        lazy_pages_for: lazy.map(|(_, peer)| Admitted {
+            address: None,
+            peers: vec![peer],
+        }),
         status_fd: None,
         cgroups_mode: checkpoint::CgroupsMode::Ignore,
         network_lock: if more.iter().any(|word| word == "iptables") {

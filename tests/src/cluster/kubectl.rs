@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use super::Cluster;
 use super::control_plane::{ADMIN, server};
-use super::worker::STARTING;
 use crate::node::{Invocation, Output};
 
 impl Cluster {
@@ -65,7 +64,7 @@ impl Cluster {
         self.try_apply(manifests).ok().stdout
     }
 
-    /// Waits, by a watch, with `kubectl wait`: `wait("pod/a", "condition=Ready")`. Fails after a minute.
+    /// Waits, by a watch, with `kubectl wait`: `wait("pod/a", "condition=Ready")`. Fails after a minute, or more where virtual machines are.
     pub fn wait(&self, object: &str, condition: &str) {
         self.wait_in("default", object, condition);
     }
@@ -73,15 +72,17 @@ impl Cluster {
     /// As [`Cluster::wait`], in this namespace.
     pub fn wait_in(&self, namespace: &str, object: &str, condition: &str) {
         let condition = format!("--for={condition}");
+        let patience = self.patience();
+        let timeout = format!("--timeout={}s", patience.as_secs());
         let args = [
             "wait",
             "--namespace",
             namespace,
             object,
             &condition,
-            "--timeout=60s",
+            &timeout,
         ];
-        let output = self.kubectl_command(&args).timeout(STARTING).output();
+        let output = self.kubectl_command(&args).timeout(patience * 2).output();
         assert!(
             output.succeeded(),
             "{object} did not come to {condition}: {}\n{}",

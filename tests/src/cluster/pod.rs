@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{Cluster, Manifest};
-use crate::node::{Output, PATIENCE};
+use crate::node::Output;
 
 /// A pod of the cluster, by its name. It stays when this is dropped, unless [`Pod::delete`] removes it.
 #[derive(Clone, Debug)]
@@ -134,7 +134,7 @@ impl Pod<'_> {
     /// Waits until a counting container is past this number, and returns where it is.
     #[must_use]
     pub fn count_beyond(&self, container: &str, number: u64) -> u64 {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.cluster.patience();
         loop {
             let count = self.count(container);
             if count > number {

@@ -31,7 +31,8 @@ const WAIT_FOR_CONTAINERD: &str = "until ctr version >/dev/null 2>&1; do sleep 0
 pub(super) struct Worker {
     pub(super) node: Node,
     pub(super) name: String,
-    index: usize,
+    /// Its address in the cluster.
+    pub(super) address: String,
     containerd: Mutex<Option<Daemon>>,
     kubelet: Mutex<Option<Daemon>>,
     proxy: Mutex<Option<Daemon>>,
@@ -63,7 +64,11 @@ pub(super) fn lock(slot: &Mutex<Option<Daemon>>) -> MutexGuard<'_, Option<Daemon
 impl Worker {
     /// Starts a rig node with containerd, which is still busy starting when this returns.
     pub(super) fn start(index: usize) -> Self {
-        let node = Node::start();
+        Self::start_in(Node::start(), index, network::address(index))
+    }
+
+    /// Starts containerd in this node, which has this address in the cluster.
+    pub(super) fn start_in(node: Node, index: usize, address: String) -> Self {
         node.put("containerd.toml", rig_file("kubernetes/containerd.toml"));
         node.put("kubelet.yaml", rig_file("kubernetes/kubelet.yaml"));
         let subnet = network::pod_subnet(index);
@@ -83,7 +88,7 @@ impl Worker {
                 "node-{}",
                 char::from(b'a' + u8::try_from(index).unwrap_or(25))
             ),
-            index,
+            address,
             containerd: Mutex::new(None),
             kubelet: Mutex::new(None),
             proxy: Mutex::new(None),
@@ -96,11 +101,6 @@ impl Worker {
                 .daemon("containerd"),
         );
         worker
-    }
-
-    /// The node's address in the cluster.
-    pub(super) fn address(&self) -> String {
-        network::address(self.index)
     }
 
     /// Makes the images of pods and gives them to containerd, once that answers.
@@ -128,7 +128,7 @@ impl Worker {
             .args(["--config", "/run/rig/kubelet.yaml"])
             .args(["--kubeconfig", kubeconfig])
             .args(["--hostname-override", &self.name])
-            .args(["--node-ip", &self.address()])
+            .args(["--node-ip", &self.address])
             .daemon("kubelet");
         *slot = Some(kubelet);
     }

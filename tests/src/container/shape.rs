@@ -1,13 +1,11 @@
 //! What a container is to look like before it is started.
 
-use std::fs;
-use std::os::unix::fs::symlink;
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
 use super::{Container, Runtime, Streams};
-use crate::node::Node;
+use crate::node::{Node, SCRATCH};
 
 /// What a container's standard streams are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -196,31 +194,20 @@ impl<'node> Shape<'node> {
     #[must_use]
     pub fn prepare(self) -> Container<'node> {
         let bundle = format!("bundles/{}", self.id);
-        let root = self.node.path(&bundle).join("rootfs");
-        for folder in [
-            "bin", "dev", "etc", "proc", "sys", "tmp", "root", "run", "usr",
-        ] {
-            fs::create_dir_all(root.join(folder)).expect("a folder of the container's root");
-        }
-        for (link, target) in [("lib", "usr/lib"), ("lib64", "usr/lib64")] {
-            let _ = symlink(target, root.join(link));
-        }
-        let busybox = format!("/run/rig/{bundle}/rootfs/bin/busybox");
-        self.node.run(&["cp", "/usr/bin/busybox", &busybox]).ok();
-        for applet in APPLETS {
-            let _ = symlink("busybox", root.join("bin").join(applet));
-        }
-        if self.workload {
-            let program = self.node.install("workload");
-            let script =
-                format!("mkdir -p {bundle}/rootfs/out && cp {program} {bundle}/rootfs/out/");
-            self.node
-                .command("sh")
-                .args(["-c", &script])
-                .cwd("/run/rig")
-                .output()
-                .ok();
-        }
+        let workload = if self.workload {
+            format!("mkdir -p out; cp {} out/", self.node.install("workload"))
+        } else {
+            String::new()
+        };
+        let script = format!(
+            "mkdir -p {bundle}/rootfs; cd {bundle}/rootfs; mkdir -p bin dev etc proc sys tmp root run usr
+             ln -sfn usr/lib lib; ln -sfn usr/lib64 lib64; cp /usr/bin/busybox bin/
+             for applet in {}; do ln -sf busybox bin/$applet; done
+             {workload}",
+            APPLETS.join(" ")
+        );
+        let command = self.node.command("bash").args(["-euc", &script]);
+        command.cwd(SCRATCH).output().ok();
         let config = serde_json::to_vec_pretty(&self.config).expect("a configuration is JSON");
         self.node.put(&format!("{bundle}/config.json"), config);
         Container {

@@ -22,26 +22,34 @@ impl State {
     /// Reads a state file until it is as wanted.
     #[must_use]
     pub fn read_when(path: &Path, wanted: impl Fn(&Self) -> bool) -> Self {
-        let deadline = Instant::now() + PATIENCE;
+        let name = path.display().to_string();
+        Self::of_when(&name, PATIENCE, || fs::read(path).ok(), wanted)
+    }
+
+    /// Reads what `read` gets, which is called this, until it is as wanted; not for longer than the patience.
+    #[must_use]
+    pub fn of_when(
+        name: &str,
+        patience: Duration,
+        read: impl Fn() -> Option<Vec<u8>>,
+        wanted: impl Fn(&Self) -> bool,
+    ) -> Self {
+        let deadline = Instant::now() + patience;
         let mut last = None;
         while Instant::now() < deadline {
-            last = fs::read_to_string(path)
-                .ok()
-                .and_then(|text| Self::of(&text));
+            last = read().and_then(|bytes| Self::of(&bytes));
             match last {
                 Some(state) if wanted(&state) => return state,
                 _ => sleep(Duration::from_millis(5)),
             }
         }
-        panic!(
-            "{} does not become what is waited for: {last:?}",
-            path.display()
-        )
+        panic!("{name} does not become what is waited for: {last:?}")
     }
 
-    /// A state file's content; none if the block was being written.
+    /// What this block says; none while it is being written.
     #[must_use]
-    pub fn of(text: &str) -> Option<Self> {
+    pub fn of(block: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(block);
         let pairs = text.lines().filter_map(|line| line.split_once('='));
         let map: BTreeMap<_, _> = pairs
             .map(|(key, value)| (key.to_owned(), value.trim_end().to_owned()))
@@ -77,8 +85,8 @@ mod tests {
 
     #[test]
     fn a_block_that_is_being_written_is_none() {
-        assert!(State::of("seq=1\nticks=3\nend=1\n   ").is_some());
-        assert_eq!(State::of("seq=2\nticks=3\nend=1\n"), None);
-        assert_eq!(State::of(""), None);
+        assert!(State::of(b"seq=1\nticks=3\nend=1\n   ").is_some());
+        assert_eq!(State::of(b"seq=2\nticks=3\nend=1\n"), None);
+        assert_eq!(State::of(b""), None);
     }
 }

@@ -37,7 +37,17 @@ impl fmt::Display for Checkpoint<'_> {
     clippy::must_use_candidate,
     reason = "to wait is what some of them are called for"
 )]
-impl Checkpoint<'_> {
+impl<'cluster> Checkpoint<'cluster> {
+    /// One that somebody has asked for already.
+    #[must_use]
+    pub fn of(cluster: &'cluster Cluster, namespace: &str, name: &str) -> Self {
+        Self {
+            cluster,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {

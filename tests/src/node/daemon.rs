@@ -117,9 +117,6 @@ impl Node {
             signal: signal as i32,
             group,
         };
-        self.send(
-            &serde_json::to_vec(&request).expect("a request is JSON"),
-            &[],
-        );
+        self.send(&request, &[]);
     }
 }

@@ -71,7 +71,7 @@ impl<'node> Invocation<'node> {
             command: vec![program],
             env: BTreeMap::new(),
             cwd: "/root".to_owned(),
-            timeout: PATIENCE,
+            timeout: node.patience(),
             stdin: None,
         }
     }
@@ -157,9 +157,8 @@ impl<'node> Invocation<'node> {
             env: self.env,
             cwd: self.cwd,
         };
-        let message = serde_json::to_vec(&request).expect("a request is JSON");
         self.node.send(
-            &message,
+            &request,
             &[
                 stdin.as_fd(),
                 stdout.as_fd(),

@@ -498,6 +498,45 @@ fn memory_goes_to_page_servers_of_the_list_alone() {
 
 #[test]
 #[ignore = "needs the node root: run make test"]
+fn lazy_pages_are_fetched_by_addresses_of_the_list_alone() {
+    let by = |peers: &[&str]| {
+        // Where they are served is the node's business.
+        let server = json!({"address": "0.0.0.0", "port": 27277});
+        let options = json!({"lazyPages": true, "pageServer": server, "lazyPeers": peers});
+        object("fetched", &json!({}), &json!({"options": options}))
+    };
+    let user = User::administrator();
+    for peer in [
+        "10.0.0.8",
+        "10.0.0.0/24",
+        "127.0.0.1",
+        "0.0.0.0/0",
+        "10.0.0.0/8",
+        "10.2.0.0/15",
+        // What is listed with a port is a page server.
+        "10.0.1.7",
+        "fd01::7",
+        "fd00::8",
+        "fd02::/15",
+    ] {
+        refused(&format!("memory may not be fetched by {peer}"), || {
+            user.may_apply(&by(&["10.0.0.7", peer]))
+        });
+    }
+    let all = [
+        "10.0.0.7",
+        "10.0.0.7/32",
+        "10.2.3.4",
+        "10.2.128.0/17",
+        "fd00:0::7",
+        "fd00::7/128",
+        "fd02::1",
+    ];
+    user.may_apply(&by(&all)).ok();
+}
+
+#[test]
+#[ignore = "needs the node root: run make test"]
 fn what_is_looked_after_from_elsewhere_has_no_time_to_live() {
     let user = User::administrator();
     let ttl = json!({"ttlSecondsAfterFinished": 60});

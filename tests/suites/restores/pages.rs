@@ -5,8 +5,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use rig::container::Runtime;
 use rig::node::Job;
+use rig::pipe_limit::PIPE_LIMIT;
 use rig::shown::Outcome;
-use rig::{Container, Node, Program, Shape};
+use rig::{Container, Node, PipeLimit, Program, Shape};
 
 use crate::journey::{STATE, Subject, dump, goes_on, restore, seen};
 
@@ -68,38 +69,12 @@ fn on_runc(program: Program) -> Subject {
     }
 }
 
-/// The host's limit for pipes, raised for as long as this lives: without `CAP_SYS_RESOURCE` CRIU cannot
-/// make its pipes larger than that, and then serves no page.
-struct PipeLimit<'node> {
-    node: &'node Node,
-    before: String,
-}
-
 /// Where lazy pages are served.
 const SERVER: &str = "127.0.0.1:27300";
 /// The port of that.
 const PORT: &str = "27300";
 /// How long a part of the lazy sequence may take.
 const LAZY_PATIENCE: Duration = Duration::from_secs(50);
-
-const PIPE_LIMIT: &str = "/proc/sys/fs/pipe-max-size";
-
-impl<'node> PipeLimit<'node> {
-    /// `None` when it cannot be raised here.
-    fn raise(node: &'node Node) -> Option<Self> {
-        let before = node.run(&["cat", PIPE_LIMIT]).ok().stdout.trim().to_owned();
-        let raised = node.shell(&format!("echo 16777216 >{PIPE_LIMIT}"));
-        raised.succeeded().then_some(Self { node, before })
-    }
-}
-
-impl Drop for PipeLimit<'_> {
-    fn drop(&mut self) {
-        let _ = self
-            .node
-            .shell(&format!("echo {} >{PIPE_LIMIT}", self.before));
-    }
-}
 
 #[test]
 #[ignore = "needs the node root: run make test"]

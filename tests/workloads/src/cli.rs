@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::Error;
-use crate::{clock, count, locks, memory, pipes, processes, tcp, threads, tty, unix, unlinked};
+use crate::{
+    clock, count, dirty, locks, memory, pipes, processes, tcp, threads, tty, unix, unlinked,
+};
 
 /// Runs one kind of state that a checkpoint must carry.
 #[derive(Debug, Parser)]
@@ -61,6 +63,8 @@ enum Mode {
     ExitAfterMs(processes::ExitArgs),
     /// Memory with known content, checked again and again.
     Memory(memory::MemoryArgs),
+    /// Memory of which a share is written each second.
+    Dirty(dirty::DirtyArgs),
     /// Bytes that are always on their way through a pipe.
     Pipes(pipes::PipesArgs),
 }
@@ -87,6 +91,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Mode::ForkStorm(args) => processes::fork_storm(&args),
         Mode::ExitAfterMs(args) => return Ok(processes::exit_after(&args)),
         Mode::Memory(args) => memory::run(&args),
+        Mode::Dirty(args) => dirty::run(&args),
         Mode::Pipes(args) => pipes::run(&args),
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -7,6 +7,7 @@
 mod cli;
 mod clock;
 mod count;
+mod dirty;
 mod error;
 mod locks;
 mod memory;

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     checkpoint::{
+        fence::Fence,
         lock::{Method, Rules},
         process::ProcessId,
         remap,
     },
-    runtime::cgroup::Version,
+    runtime::cgroup::{HostFlags, Version},
 };
 
 /// What a dump would leave behind if everything died now.
@@ -34,9 +35,15 @@ pub struct Entry {
     pub freezer: Option<FreezerBefore>,
     /// The network lock, where one is taken.
     pub network: Option<LockedNetwork>,
+    /// What stands before the port of the lazy pages, where they are for some alone.
+    #[serde(default)]
+    pub fence: Option<Fence>,
     /// Established connections are dumped, which CRIU stops for that.
     #[serde(default)]
     pub connections: bool,
+    /// The flags of the unified hierarchy, which CRIU may take away.
+    #[serde(default)]
+    pub cgroup_flags: Option<HostFlags>,
     /// Folders in which CRIU may link deleted files back.
     pub link_remaps: Vec<remap::Folder>,
     /// The directory that the image is written to.

@@ -59,7 +59,7 @@ impl Namespace {
         Self::open(&PathBuf::from(format!("/proc/{pid}/ns/net")))
     }
 
-    fn open(path: &Path) -> io::Result<Self> {
+    pub(in crate::checkpoint) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let inode = file.metadata()?.ino();
         Ok(Self { file, inode })
@@ -80,7 +80,11 @@ impl Namespace {
     }
 
     /// Runs a tool inside. The calling thread stays where it is.
-    fn run(&self, tool: &'static str, arguments: &[&str]) -> Result<Output, Error> {
+    pub(in crate::checkpoint) fn run(
+        &self,
+        tool: &'static str,
+        arguments: &[&str],
+    ) -> Result<Output, Error> {
         let inside = || {
             setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| Error::Enter {
                 inode: self.inode,

@@ -77,6 +77,7 @@ fn parent(image_dir: &Path, given: &OsStr) -> Result<Option<Parent>, Error> {
     }
     Ok(Some(Parent {
         path: given.to_owned(),
+        latest: false,
     }))
 }
 
@@ -154,6 +155,7 @@ impl Checked<'_> {
             parent,
             options: switches(parsed),
             page_server,
+            lazy_pages_for: None,
             status_fd: (status_fd != -1).then(|| lower_half(status_fd)),
             cgroups_mode,
             network_lock,
@@ -249,7 +251,8 @@ mod tests {
         assert_eq!(
             check("../old"),
             Ok(Some(Parent {
-                path: "../old".into()
+                path: "../old".into(),
+                latest: false,
             }))
         );
         assert_eq!(

@@ -288,6 +288,7 @@ fn every_flag_reaches_the_request() {
         parent,
         options,
         page_server,
+        lazy_pages_for,
         status_fd,
         cgroups_mode,
         network_lock,
@@ -325,6 +326,7 @@ fn every_flag_reaches_the_request() {
     assert_eq!(*options, want);
     let server = page_server.as_ref().unwrap();
     assert_eq!(server.tls, None);
+    assert_eq!(*lazy_pages_for, None, "whoever comes, as with runc");
     assert!(!unlock_after_end, "the lock is the restore's, as with runc");
     assert_eq!((server.address.as_str(), server.port), ("::1", 70000));
     assert_eq!((*status_fd, *cgroups_mode), (Some(9), CgroupsMode::Strict));

@@ -84,6 +84,7 @@ fn failed(log: &Path) -> checkpoint::Error {
         log: log.to_owned(),
         cause: log::cause(log),
         full: false,
+        serving: false,
     }
 }
 
@@ -93,6 +94,7 @@ fn stopped(stop: Stop, killed: bool) -> checkpoint::Error {
         log: PathBuf::from("/nonexistent/dump.log"),
         cause: None,
         full: false,
+        serving: false,
     }
 }
 
@@ -194,6 +196,7 @@ fn a_dead_criu_is_explained_by_its_log() {
         cause: log::cause(&log),
         log: log.clone(),
         full: false,
+        serving: false,
     };
     assert_eq!(of(&died, None).reason, "PageServerUnreachable");
     // Without a log there is CRIU's end alone.
@@ -288,4 +291,42 @@ fn what_caused_an_error_is_said_once() {
     let failure = of(&error, None);
     assert_eq!(failure.reason, "CriuNotFound");
     assert_eq!(failure.message.matches("executable file").count(), 1);
+}
+
+#[test]
+fn serving_that_ends_early_is_told_as_that() {
+    let serving = |source| checkpoint::Error::Dump {
+        source,
+        log: PathBuf::from("/nonexistent/dump.log"),
+        cause: Some("Error (criu/rlimit.c:1): not the cause".into()),
+        full: false,
+        serving: true,
+    };
+    let refused = criu::Error::Failed {
+        via: criu::Via::Swrk,
+        request: "DUMP".to_owned(),
+        errno: 0,
+        message: String::new(),
+    };
+    let stopped = |stop| criu::Error::Stopped { stop, killed: true };
+    for (source, reason) in [
+        (refused, "LazyPagesNotFetched"),
+        (stopped(Stop::TimedOut), "TimedOut"),
+        (stopped(Stop::PauseTooLong), "PauseTooLong"),
+    ] {
+        let failure = of(&serving(source), None);
+        assert_eq!(failure.reason, reason);
+        let message = &failure.message;
+        assert!(
+            message.contains("not all of them were fetched"),
+            "{message}"
+        );
+        assert!(!message.contains("rlimit"), "{message}");
+    }
+    let died = criu::Error::Broken {
+        via: criu::Via::Swrk,
+        how: criu::Break::Closed,
+        status: None,
+    };
+    assert_eq!(of(&serving(died), None).reason, "CriuDied");
 }

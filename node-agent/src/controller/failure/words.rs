@@ -4,8 +4,9 @@ use stillframe_crds::Reason::{
     self, Cancelled, CheckpointUnderWay, ContainerReplaced, CriuConfigUnusable, CriuDied,
     CriuFailed, CriuNotFound, CriuNotStarted, CriuOptionNotAllowed, CriuTooOld, ExternalMount,
     ForeignCgroup, ImageIncomplete, ImagePathTaken, ImagePathUnusable, InternalError,
-    JournalUnusable, MissingFeature, NetworkLockUnavailable, NetworkRulesUnreadable, NeverStill,
-    NoSoftDirty, PauseTooLong, PublishFailed, StateUnreadable, TimedOut, UnsupportedProcess,
+    JournalUnusable, LazyPagesUnguarded, MissingFeature, NetworkLockUnavailable,
+    NetworkRulesUnreadable, NeverStill, NoSoftDirty, ParentNotLatest, PauseTooLong, PublishFailed,
+    StateUnreadable, TimedOut, UnsupportedProcess,
 };
 
 /// Each word that an error of the engine gives as its reason, see `reason()` of those errors.
@@ -34,6 +35,7 @@ pub(super) const WORDS: &[(&str, Reason)] = &[
     ("MissingFeature", MissingFeature),
     ("NetworkLockUnavailable", NetworkLockUnavailable),
     ("NetworkRulesUnreadable", NetworkRulesUnreadable),
+    ("LazyPagesUnguarded", LazyPagesUnguarded),
     ("CheckpointUnderWay", CheckpointUnderWay),
     ("JournalUnusable", JournalUnusable),
     ("GuardianNotStarted", JournalUnusable),
@@ -54,6 +56,7 @@ pub(super) const WORDS: &[(&str, Reason)] = &[
     ("MaskedPathUnreachable", StateUnreadable),
     ("MountPointNotUtf8", ExternalMount),
     ("ProcessTraced", UnsupportedProcess),
+    ("ParentNotLatest", ParentNotLatest),
     ("FreezeTimeout", NeverStill),
     ("NeverStill", NeverStill),
     // The image

@@ -28,6 +28,7 @@ fn an_object_without_options_is_dumped_with_the_api_s_defaults() {
         parent,
         options,
         page_server,
+        lazy_pages_for,
         status_fd,
         cgroups_mode,
         network_lock,
@@ -41,6 +42,7 @@ fn an_object_without_options_is_dumped_with_the_api_s_defaults() {
     assert_eq!(image, Image::Publish { dir: "/i".into() });
     assert_eq!(work_dir, Some("/w".into()));
     assert_eq!((parent, page_server, status_fd), (None, None, None));
+    assert_eq!(lazy_pages_for, None);
     let want = checkpoint::Options {
         leave_running: true,
         ..checkpoint::Options::default()
@@ -96,6 +98,7 @@ fn values_arrive() {
     assert_eq!(request(&json!({"preDump": true})).kind, Kind::PreDump);
     let parent = Some(Parent {
         path: "../parent".into(),
+        latest: true,
     });
     assert_eq!(request(&json!({"parentRef": {"name": "p"}})).parent, parent);
     assert_eq!(request(&json!({"parentPath": "parent"})).parent, parent);

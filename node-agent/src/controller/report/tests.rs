@@ -102,6 +102,48 @@ fn no_path_does_anything_in_the_shell_that_it_is_pasted_into() {
 }
 
 #[test]
+fn lazy_pages_are_told_of_as_long_as_they_are_served() {
+    let options = json!({"lazyPages": true, "lazyPeers": ["10.0.0.8"],
+                         "pageServer": {"address": "0.0.0.0", "port": 27277}});
+    let mut object = object(&json!({"spec": {"options": options}}));
+    let mut served = LazyPages {
+        address: Some("10.0.0.7".into()),
+        port: 27_277,
+        path: "/images/shop/a.partial".into(),
+    };
+    let status = serving(&object, &served, now());
+    assert_eq!(said(&status, LAZY_PAGES_READY), ("True", "LazyPagesServed"));
+    let message = |status: &ContainerCheckpointStatus, kind| {
+        let found = condition::get(&status.conditions, kind).unwrap();
+        found.message.clone()
+    };
+    let told = message(&status, LAZY_PAGES_READY);
+    assert!(told.contains("from 10.0.0.7 port 27277; "), "{told}");
+    assert!(told.contains(" in /images/shop/a.partial,"), "{told}");
+    assert_eq!(status.lazy_pages, Some(served.clone()));
+    object.status = Some(status);
+    let path = Path::new("/images/shop/a");
+    let status = finished(&object, "n1", path, &saved(), now());
+    assert_eq!(said(&status, LAZY_PAGES_READY), ("False", "NotServing"));
+    let ready = message(&status, "Ready");
+    assert!(
+        ready.contains("nothing can be restored from it alone"),
+        "{ready}"
+    );
+    assert!(!ready.contains(" restore --image-path"), "{ready}");
+    let reset = Failure {
+        reason: "LazyPagesNotFetched".into(),
+        ..Failure::default()
+    };
+    let status = failed(&object, &reset, Some(5), now());
+    assert_eq!(said(&status, LAZY_PAGES_READY), ("False", "NotServing"));
+    // An agent that does not know its address tells the port.
+    served.address = None;
+    let told = message(&serving(&object, &served, now()), LAZY_PAGES_READY);
+    assert!(told.contains("from port 27277; "), "{told}");
+}
+
+#[test]
 fn a_pre_dump_and_a_last_dump_say_what_they_are() {
     assert_eq!(
         said(&done(&json!({"preDump": true})), "Ready").1,

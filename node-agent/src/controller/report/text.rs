@@ -83,6 +83,13 @@ pub fn ready(
         Some(pause) => format!("the container stood still for {pause}"),
         None => "the container goes on".to_owned(),
     };
+    if object.spec.options.lazy_pages {
+        let message = format!(
+            "whoever fetched the lazy pages has ended in order, and has the memory; {stood}. The rest of the image is on \
+             node {node} in {path} ({size}): nothing can be restored from it alone.\n{fetch}"
+        );
+        return (Reason::Checkpointed, message);
+    }
     let message = format!(
         "the image is complete on node {node} in {path} ({size}); {stood}.\n{fetch}\n\
          To restore it there: {runtime} restore --image-path {word} --bundle BUNDLE {name}",

@@ -136,6 +136,7 @@ impl Agents {
             let config = Config {
                 client: client.clone(),
                 node: node.clone(),
+                address: None,
                 images: ImageRoot::open(&images).map_err(|error| unusable(error.to_string()))?,
                 concurrency: 1,
                 grace: GRACE,

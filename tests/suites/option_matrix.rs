@@ -22,7 +22,7 @@ use rig::{Checkpoint, Mission};
 use serde_json::{Value, json};
 
 use back::Bundle;
-use cases::{Case, Subject};
+use cases::{Case, Subject, subjects};
 use scene::Scene;
 
 #[test]
@@ -30,15 +30,14 @@ use scene::Scene;
 fn each_option_is_refused_without_need_met_and_brings_its_container_back() {
     let mission = Mission::shared();
     let scene = Scene::start(mission);
-    let subjects = scene.subjects();
-    must_be_refused(mission, &scene, &subjects);
+    let all = subjects();
+    must_be_refused(mission, &scene, &all);
     must_dump_a_shell_job(mission, &scene);
     must_lack_chains(mission, &scene);
 
     // What ends is to be restored where it ran, and not to be started anew.
     mission.cluster().pause_kubelet("node-a");
-    let (talking, others): (Vec<_>, Vec<_>) =
-        subjects.iter().partition(|subject| subject.case.talks());
+    let (talking, others): (Vec<_>, Vec<_>) = all.iter().partition(|subject| subject.case.talks());
     // Connections do not wait for long.
     for batch in [others, talking] {
         must_come_back(mission, &scene, &batch);
@@ -191,7 +190,7 @@ fn must_dump_a_shell_job(mission: &Mission<'_>, scene: &Scene) {
     dumped.wait_ready();
     let files = dumped.image_files();
     assert!(files.iter().any(|file| file == "tty-info.img"), "{files:?}");
-    scene.must_not_have_lost_the_job(&pod, shell);
+    scene::must_not_have_lost_the_job(&pod, shell);
     let runtime = rig::container::Runtime::Runc;
     let place = Place::of(scene.node, runtime).under_containerd(scene.node);
     record("shell-job", &place, How::Object, Outcome::Dumped);

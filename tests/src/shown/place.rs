@@ -1,9 +1,9 @@
 //! Where something was shown: which runtime, CRIU, cgroups and kernel.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use nix::sys::utsname::uname;
 use serde::{Deserialize, Serialize};
 
 use crate::container::{Container, Runtime};
@@ -25,19 +25,20 @@ pub struct Place {
 }
 
 impl Place {
-    /// A node of this machine, and a runtime in it.
+    /// A node, on this machine or in a virtual one, and a runtime in it.
     #[must_use]
     pub fn of(node: &Node, runtime: Runtime) -> Self {
-        static MACHINE: OnceLock<[String; 3]> = OnceLock::new();
-        // All nodes are made from one root.
-        let [criu, cgroups, kernel] = MACHINE.get_or_init(|| {
+        type Hosts = BTreeMap<bool, [String; 3]>;
+        static HOSTS: Mutex<Hosts> = Mutex::new(Hosts::new());
+        let mut hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
+        // All nodes of a kind are made from one root, on one kernel.
+        let [criu, cgroups, kernel] = hosts.entry(node.guest).or_insert_with(|| {
             let criu = first_line(node, &["criu", "--version"]);
             let mounts = node.run(&["cat", "/proc/mounts"]).ok().stdout;
-            let kernel = uname().expect("the kernel tells its name");
             [
                 criu.trim_start_matches("Version: ").to_owned(),
                 cgroups(&mounts).to_owned(),
-                kernel_version(&kernel.release().to_string_lossy()),
+                kernel_version(&first_line(node, &["uname", "-r"])),
             ]
         });
         Self {
@@ -45,7 +46,7 @@ impl Place {
             criu: criu.clone(),
             cgroups: cgroups.clone(),
             kernel: kernel.clone(),
-            vm: false,
+            vm: node.guest,
         }
     }
 
@@ -67,18 +68,6 @@ impl Place {
         });
         self.runtime = format!("containerd {containerd}, {}", self.runtime);
         self
-    }
-
-    /// A virtual machine: `runc 1.5.2`, `4.2.1`, `2` and `6.12.117` as its programs print them, the kernel's as `uname -r` does.
-    #[must_use]
-    pub fn in_vm(runtime: &str, criu: &str, cgroups: &str, kernel: &str) -> Self {
-        Self {
-            runtime: runtime.to_owned(),
-            criu: criu.to_owned(),
-            cgroups: cgroups.to_owned(),
-            kernel: kernel_version(kernel),
-            vm: true,
-        }
     }
 }
 

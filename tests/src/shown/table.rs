@@ -94,19 +94,18 @@ pub fn markdown(rows: &[Row]) -> String {
 /// The table for a terminal: each option with its places below it.
 #[must_use]
 pub fn text(rows: &[Row]) -> String {
+    let mut text = String::new();
     let mut option = "";
-    rows.iter()
-        .map(|row| {
-            let heading = if row.option.name == option {
-                String::new()
-            } else {
-                format!("{}\n", row.option.name)
-            };
+    for row in rows {
+        if row.option.name != option {
             option = row.option.name;
-            format!("{heading}    {}  ({})\n", ways(&row.shown), row.place)
-        })
-        .collect::<Vec<_>>()
-        .concat()
+            text.push_str(option);
+            text.push('\n');
+        }
+        let [ways, place] = [ways(&row.shown), row.place.to_string()];
+        text.extend(["    ", &ways, "  (", &place, ")\n"]);
+    }
+    text
 }
 
 fn ways(shown: &[(How, Outcome)]) -> String {
@@ -280,7 +279,13 @@ mod tests {
     fn cell(option: &str, how: How, outcome: Outcome, date: &str) -> Cell {
         Cell {
             option: option.to_owned(),
-            place: Place::in_vm("runc 1.5.2", "4.2.1", "2", "6.12.1-cloud"),
+            place: Place {
+                runtime: "runc 1.5.2".to_owned(),
+                criu: "4.2.1".to_owned(),
+                cgroups: "2".to_owned(),
+                kernel: "6.12.1".to_owned(),
+                vm: true,
+            },
             how,
             outcome,
             date: date.to_owned(),

@@ -6,7 +6,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rig::cluster::ADMIN;
+use rig::container::Runtime;
 use rig::node::PATIENCE;
+use rig::shown::{How, Outcome, Place, record};
 
 use super::{FROM, Scene, TO};
 
@@ -96,4 +98,8 @@ pub(crate) fn the_commands_of_the_page_move_a_container_with_its_memory(scene: &
     scene.must_be_over(&checkpoint);
     scene.from.put("looked", "");
     job.output().ok();
+    let place = Place::of(scene.to, Runtime::Runc).under_containerd(scene.to);
+    for option in ["lazy-pages", "status-fd"] {
+        record(option, &place, How::Object, Outcome::Restored);
+    }
 }

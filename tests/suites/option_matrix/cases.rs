@@ -32,7 +32,7 @@ pub(crate) struct Case {
 /// Nothing is asked for.
 const NONE: &str = "{}";
 
-pub(crate) const CASES: [Case; 9] = [
+const CASES: [Case; 9] = [
     Case {
         name: "flock",
         workload: &["flock"],
@@ -207,6 +207,13 @@ impl Subject {
         }
         manifest
     }
+}
+
+/// All pods that there are to be.
+pub(crate) fn subjects() -> Vec<Subject> {
+    let runtimes = [Runtime::Runc, Runtime::Crun];
+    let of = |runtime| CASES.map(|case| case.on(runtime));
+    runtimes.into_iter().flat_map(of).collect()
 }
 
 /// A pod in which a job is to be left.

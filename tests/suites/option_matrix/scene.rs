@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rig::cluster::Pod;
-use rig::container::{Runtime, State};
+use rig::container::State;
 use rig::node::{Daemon, Job, PATIENCE};
 use rig::{Cluster, Mission, Node};
 
-use crate::cases::{CASES, HALF_OPEN, SERVER, SOCKETS, Subject};
+use crate::cases::{HALF_OPEN, SERVER, SOCKETS, Subject, subjects};
 
 /// Where a workload shows its state, in its container.
 const STATE: &str = "/out/state";
@@ -44,25 +44,17 @@ impl Scene {
         };
         scene.start_peers();
         cluster.apply(RUNTIME_CLASS);
-        let manifests: Vec<String> = scene
-            .subjects()
+        let manifests: Vec<String> = subjects()
             .iter()
             .map(|subject| subject.manifest(&address).to_string())
             .collect();
         cluster.apply(&manifests.join("\n---\n"));
         wait_for_all(cluster, "pods", "Ready");
-        for subject in scene.subjects() {
+        for subject in subjects() {
             let _ = scene.state(&subject);
         }
         scene.leave_connections_half_open();
         scene
-    }
-
-    /// All pods that there are.
-    pub(crate) fn subjects(&self) -> Vec<Subject> {
-        let runtimes = [Runtime::Runc, Runtime::Crun];
-        let of = |runtime| CASES.map(|case| case.on(runtime));
-        runtimes.into_iter().flat_map(of).collect()
     }
 
     fn start_peers(&mut self) {
@@ -90,7 +82,7 @@ impl Scene {
 
     /// Connects to those that listen and do not accept.
     fn leave_connections_half_open(&mut self) {
-        for subject in self.subjects() {
+        for subject in subjects() {
             if !subject.case.is_half_open() {
                 continue;
             }
@@ -169,20 +161,20 @@ impl Scene {
         shell
     }
 
-    /// Fails unless the job goes on in its terminal, which is closed then.
-    pub(crate) fn must_not_have_lost_the_job(&self, pod: &Pod<'_>, shell: Job<'_>) {
-        let before = read_until(&|| pod.read("app", JOB), &|_| true);
-        must_go_on(&|| pod.read("app", JOB), &before);
-        shell.kill(Signal::SIGKILL, true);
-        let _ = shell.output();
-    }
-
     /// Ends the peers.
     pub(crate) fn end(mut self) {
         for peer in &mut self.peers {
             peer.end(self.node);
         }
     }
+}
+
+/// Fails unless the job that was left in a pod goes on in its terminal, which is closed then.
+pub(crate) fn must_not_have_lost_the_job(pod: &Pod<'_>, shell: Job<'_>) {
+    let before = read_until(&|| pod.read("app", JOB), &|_| true);
+    must_go_on(&|| pod.read("app", JOB), &before);
+    shell.kill(Signal::SIGKILL, true);
+    let _ = shell.output();
 }
 
 /// Waits until this holds of all objects of a kind, in one go: each call of kubectl takes a while.
@@ -201,7 +193,7 @@ pub(crate) fn read_until(
     let deadline = Instant::now() + PATIENCE;
     loop {
         let text = read();
-        match text.as_deref().and_then(State::of) {
+        match text.as_deref().and_then(|text| State::of(text.as_bytes())) {
             Some(state) if wanted(&state) => return state,
             state => assert!(
                 Instant::now() < deadline,

@@ -1,5 +1,6 @@
 //! The four ways to treat cgroups, on the unified hierarchy: what an image holds, what a restore makes of it, and that the host's own flags stay.
 
+use rig::shown::{How, Outcome, Place, record};
 use rig::{Container, Node, Program, Shape};
 
 /// What the container's cgroup allows when it is dumped; a new cgroup allows any depth.
@@ -50,6 +51,13 @@ fn each_mode_is_seen_in_the_image_and_in_a_restore_and_leaves_the_host_s_flags()
     );
     put_flags_back(node);
     restores_make_of_it_what_each_mode_says(node, &mut container);
+    let place = Place::of_container(&container);
+    for mode in ["soft", "full", "ignore"] {
+        let option = format!("manage-cgroups-mode {mode}");
+        record(&option, &place, How::Command, Outcome::Restored);
+    }
+    let option = "manage-cgroups-mode strict";
+    record(option, &place, How::Command, Outcome::Dumped);
 }
 
 /// Without a mode it is CRIU's default, which is soft.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use node_agent::images::DumpStats;
 use rig::container::Runtime;
+use rig::shown::{How, Outcome, Place, record};
 use rig::{Container, Node, Output, Program, Shape};
 
 /// Where a workload publishes.
@@ -128,6 +129,7 @@ fn two_pre_dumps_leave_a_third_at_most_to_the_final_dump() {
         );
     }
     comes_back(&mut container, parent, &before);
+    shown(Runtime::Runc, &["pre-dump", "parent-path"]);
 }
 
 /// The second pre-dump, and the final dump when the process has gone on for five seconds: how much it writes beside a plain one, the more
@@ -168,6 +170,14 @@ fn last_step(
         "the final dump beside a plain one: {pages:.3} of the pages, {bytes:.3} of the bytes; {changed} pages were written in {seconds:.1} s"
     );
     (pages.max(bytes), seconds)
+}
+
+/// Notes that containers of this runtime came back from images that were made with these options.
+fn shown(runtime: Runtime, options: &[&str]) {
+    let place = Place::of(Node::shared_guest(), runtime);
+    for option in options {
+        record(option, &place, How::Command, Outcome::Restored);
+    }
 }
 
 /// A chain, deduplicated while it grows: what a later image holds goes from its parents, and everything is still there.
@@ -224,6 +234,7 @@ fn a_chain_with_dedup_restores(runtime: Runtime) {
     comes_back(&mut container, "last", &before);
     // The same directory restores as it stands, as often as one likes.
     comes_back(&mut container, "last", &before);
+    shown(runtime, &["pre-dump", "parent-path", "auto-dedup"]);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use std::sync::OnceLock;
 
 use rig::cluster::{Manifest, Options, Pod, Running};
-use rig::container::State;
+use rig::container::{Runtime, State};
 use rig::mission::{Checkpoint, files};
+use rig::shown::{How, Outcome, Place, record};
 use rig::{Cluster, Node};
 use serde_json::{Value, json};
 
@@ -143,6 +144,15 @@ impl Scenery {
         self.guest().shell(remount).ok();
     }
 
+    /// Notes that containers came back from images that were made with these options.
+    fn shown(&self, options: &[&str]) {
+        let guest = self.guest();
+        let place = Place::of(guest, Runtime::Runc).under_containerd(guest);
+        for option in options {
+            record(option, &place, How::Object, Outcome::Restored);
+        }
+    }
+
     /// Restores an image beside its pod, and asserts that the memory is the one that was seen before the dump, and whole.
     fn must_come_back(&self, checkpoint: &Checkpoint<'_>, before: &State) {
         let status = checkpoint.status();
@@ -153,7 +163,7 @@ impl Scenery {
             .command("bash")
             .args(["-euc", RESTORE, "restore", id]);
         let output = command.arg(checkpoint.image()).output().ok();
-        let restored = State::of(&output.stdout).unwrap_or_else(|| panic!("{output:#?}"));
+        let restored = State::of(output.stdout.as_bytes()).unwrap_or_else(|| panic!("{output:#?}"));
         assert_eq!(restored.text("session"), before.text("session"));
         assert!(restored.number("ticks") > before.number("ticks"));
         assert_eq!(restored.number("corrupt"), 0, "{restored:?}");
@@ -239,6 +249,7 @@ fn a_chain_is_made_by_one_file_and_its_end_comes_back() {
     for image in images {
         assert_eq!(files(here.guest(), &image), Vec::<String>::new(), "{image}");
     }
+    here.shown(&["pre-dump", "parent-path", "auto-dedup"]);
     pod.delete();
 }
 
@@ -263,6 +274,7 @@ fn what_would_restore_old_memory_is_refused() {
     );
     assert!(stat(&good.wait_ready(), "pagesSkippedParent") > 1000);
     here.must_come_back(&good, &before);
+    here.shown(&["trackMemory"]);
 
     // There is a later one.
     one("upon-older", upon("tracked")).wait_failed("ParentNotLatest");
@@ -342,5 +354,6 @@ fn parents_are_punched_only_for_a_child_that_was_published() {
     eprintln!("autoDedup gave back {given_back} of {bytes} bytes");
     assert!(given_back > 0);
     here.must_come_back(&child, &before);
+    here.shown(&["manage-cgroups-mode full"]);
     pod.delete();
 }

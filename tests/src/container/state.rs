@@ -37,7 +37,7 @@ impl State {
         let deadline = Instant::now() + patience;
         let mut last = None;
         while Instant::now() < deadline {
-            last = read().and_then(|bytes| Self::of(&bytes));
+            last = read().and_then(|bytes| Self::of(&String::from_utf8_lossy(&bytes)));
             match last {
                 Some(state) if wanted(&state) => return state,
                 _ => sleep(Duration::from_millis(5)),
@@ -46,10 +46,14 @@ impl State {
         panic!("{name} does not become what is waited for: {last:?}")
     }
 
-    /// What this block says; none while it is being written.
+    /// A state file's content; none if the block was being written.
     #[must_use]
-    pub fn of(block: &[u8]) -> Option<Self> {
-        parse(&String::from_utf8_lossy(block))
+    pub fn of(text: &str) -> Option<Self> {
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        let map: BTreeMap<_, _> = pairs
+            .map(|(key, value)| (key.to_owned(), value.trim_end().to_owned()))
+            .collect();
+        (map.contains_key("seq") && map.get("seq") == map.get("end")).then_some(Self(map))
     }
 
     /// The value of a key.
@@ -69,22 +73,14 @@ impl State {
     }
 }
 
-fn parse(text: &str) -> Option<State> {
-    let pairs = text.lines().filter_map(|line| line.split_once('='));
-    let map: BTreeMap<_, _> = pairs
-        .map(|(key, value)| (key.to_owned(), value.trim_end().to_owned()))
-        .collect();
-    (map.contains_key("seq") && map.get("seq") == map.get("end")).then_some(State(map))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_block_that_is_being_written_is_none() {
-        assert!(parse("seq=1\nticks=3\nend=1\n   ").is_some());
-        assert_eq!(parse("seq=2\nticks=3\nend=1\n"), None);
-        assert_eq!(parse(""), None);
+        assert!(State::of("seq=1\nticks=3\nend=1\n   ").is_some());
+        assert_eq!(State::of("seq=2\nticks=3\nend=1\n"), None);
+        assert_eq!(State::of(""), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rig::scene::Does;
-use rig::{Gate, Node, Program, Scene};
+use rig::{Gate, Program, Scene};
 
 /// How soon a container has to go on where every instruction is emulated.
 const SOON: Duration = Duration::from_mins(1);
@@ -22,7 +22,8 @@ fn must_be_thawed(scene: &Scene<'_>, what: &str) {
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn a_dump_that_fails_is_cancelled_or_loses_its_criu_leaves_the_container_running_and_thawed() {
-    let node = Node::shared_guest();
+    let turn = crate::guest();
+    let node = *turn;
     let mut scene = Scene::new(node, "unharmed", Does::Talks);
     must_be_thawed(&scene, "before");
 

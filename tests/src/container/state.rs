@@ -37,7 +37,7 @@ impl State {
         let deadline = Instant::now() + patience;
         let mut last = None;
         while Instant::now() < deadline {
-            last = read().and_then(|bytes| Self::of(&String::from_utf8_lossy(&bytes)));
+            last = read().and_then(|bytes| Self::of(&bytes));
             match last {
                 Some(state) if wanted(&state) => return state,
                 _ => sleep(Duration::from_millis(5)),
@@ -46,9 +46,10 @@ impl State {
         panic!("{name} does not become what is waited for: {last:?}")
     }
 
-    /// A state file's content; none if the block was being written.
+    /// What this block says; none while it is being written.
     #[must_use]
-    pub fn of(text: &str) -> Option<Self> {
+    pub fn of(block: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(block);
         let pairs = text.lines().filter_map(|line| line.split_once('='));
         let map: BTreeMap<_, _> = pairs
             .map(|(key, value)| (key.to_owned(), value.trim_end().to_owned()))
@@ -56,11 +57,16 @@ impl State {
         (map.contains_key("seq") && map.get("seq") == map.get("end")).then_some(Self(map))
     }
 
+    /// The value of a key, if there is that key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
     /// The value of a key.
     #[must_use]
     pub fn text(&self, key: &str) -> &str {
-        self.0
-            .get(key)
+        self.get(key)
             .unwrap_or_else(|| panic!("no {key} in {self:?}"))
     }
 
@@ -79,8 +85,8 @@ mod tests {
 
     #[test]
     fn a_block_that_is_being_written_is_none() {
-        assert!(State::of("seq=1\nticks=3\nend=1\n   ").is_some());
-        assert_eq!(State::of("seq=2\nticks=3\nend=1\n"), None);
-        assert_eq!(State::of(""), None);
+        assert!(State::of(b"seq=1\nticks=3\nend=1\n   ").is_some());
+        assert_eq!(State::of(b"seq=2\nticks=3\nend=1\n"), None);
+        assert_eq!(State::of(b""), None);
     }
 }

@@ -153,7 +153,7 @@ impl Scenery {
             .command("bash")
             .args(["-euc", RESTORE, "restore", id]);
         let output = command.arg(checkpoint.image()).output().ok();
-        let restored = State::of(&output.stdout).unwrap_or_else(|| panic!("{output:#?}"));
+        let restored = State::of(output.stdout.as_bytes()).unwrap_or_else(|| panic!("{output:#?}"));
         assert_eq!(restored.text("session"), before.text("session"));
         assert!(restored.number("ticks") > before.number("ticks"));
         assert_eq!(restored.number("corrupt"), 0, "{restored:?}");

@@ -192,7 +192,7 @@ fn a_chain_with_dedup_restores(runtime: Runtime) {
             "--mib",
             "12",
             "--percent",
-            "30",
+            "10",
             "--tick-ms",
             "100",
         ])

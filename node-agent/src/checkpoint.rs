@@ -30,7 +30,7 @@ pub use engine::Engine;
 pub use error::Error;
 pub use report::{Observer, Report, Step};
 pub use request::{
-    CgroupsMode, Image, Kind, NetworkLock, Options, PageServer, Parent, Request, RequestError, Tls,
+    CgroupsMode, Image, Kind, NetworkLock, Options, PageServer, Parent, Request, RequestError,
 };
 pub use run::run;
 pub use target::config_of;

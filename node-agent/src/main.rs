@@ -2,13 +2,14 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use node_agent::{checkpoint::guardian, cli};
+use node_agent::{checkpoint::guardian, cli, receive::warden};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     match args.split_first() {
         Some((program, rest)) if archiver::is_called(program) => archiver::run(rest),
         Some((program, [entry])) if guardian::is_called(program) => guardian::run(entry.into()),
+        Some((program, [leader])) if warden::is_called(program) => warden::run(leader),
         _ => cli::run(args),
     }
 }

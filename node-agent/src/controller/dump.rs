@@ -141,7 +141,7 @@ impl Dumper for Criu {
         {
             // The address that is allowed, not whatever the name means to CRIU.
             server.address = page_server::address(asked, &self.page_servers)?.to_string();
-            let keys = self.page_servers.keys.as_deref().filter(|_| asked.tls);
+            let keys = self.page_servers.keys.as_ref().filter(|_| asked.tls);
             server.tls = keys.map(|keys| page_server::tls(keys, &asked.address));
         }
         let started = Time(Timestamp::now());
@@ -164,7 +164,8 @@ impl Dumper for Criu {
         .map_err(|error| Failed {
             retryable: failure::retryable(&error),
             failure: Box::new(failure::of(&error, log.exists().then_some(log.as_path()))),
-        })?;
+        })
+        .map_err(|failed| unasked_parent(order, failed))?;
         let mut saved = SavedReport::of(&report, Some(runtime), started, Time(Timestamp::now()));
         if order.options.auto_dedup {
             saved
@@ -223,6 +224,17 @@ impl Criu {
         let promise = self.promises.promise(namespace, limit, needed, used)?;
         Ok(Some(promise))
     }
+}
+
+/// A server that wants TLS answers a sender in the clear with an alert, and CRIU takes that for word of a
+/// parent image.
+fn unasked_parent(order: &Order, failed: Failed) -> Failed {
+    let in_the_clear = order.options.page_server.as_ref().is_some_and(|s| !s.tls);
+    if in_the_clear && order.parent.is_none() && failed.reason() == Reason::ParentImageMissing {
+        let message = "the page server answers what none does in the clear: it may want TLS";
+        return Failed::of(Reason::PageServerTlsFailed, message);
+    }
+    failed
 }
 
 fn running(container: &Container) -> Result<(), Failed> {

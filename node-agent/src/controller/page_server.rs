@@ -3,14 +3,14 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr, ToSocketAddrs as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     str::FromStr,
 };
 
 use stillframe_crds::{Reason, checkpoint::PageServer};
 
 use super::failed::Failed;
-use crate::checkpoint::Tls;
+use crate::criu::Tls;
 
 /// Addresses, and where wanted a port, that memory may be sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +25,41 @@ pub struct Allowance {
 pub struct Allowances {
     /// Where memory may go.
     pub allowed: Vec<Allowance>,
-    /// The folder of the keys with which it is encrypted: `ca.crt`, `tls.crt` and `tls.key`, as a
-    /// Secret of type `kubernetes.io/tls` has them.
-    pub keys: Option<PathBuf>,
+    /// The keys with which it is encrypted.
+    pub keys: Option<Keys>,
+}
+
+/// The keys with which memory is encrypted on its way, in a folder: `ca.crt`, and for each node `NODE.crt`
+/// and `NODE.key`. A node that has none of its own uses `tls.crt` and `tls.key`, as a Secret of type
+/// `kubernetes.io/tls` has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// The folder.
+    pub folder: PathBuf,
+    /// This node's name.
+    pub node: String,
+}
+
+impl Keys {
+    /// The files as they are at this moment: whoever renews them replaces them under the agent.
+    #[must_use]
+    pub fn tls(&self, check_name: bool) -> Tls {
+        let at = |name: String| self.folder.join(name);
+        let pair = |stem: &str| (at(format!("{stem}.crt")), at(format!("{stem}.key")));
+        let own = pair(&self.node);
+        let (certificate, key) = if own.0.is_file() && own.1.is_file() {
+            own
+        } else {
+            pair("tls")
+        };
+        Tls {
+            ca: at("ca.crt".to_owned()),
+            revoked: Some(at("ca.crl".to_owned())).filter(|list| list.is_file()),
+            certificate,
+            key,
+            check_name,
+        }
+    }
 }
 
 /// A text that is no allowance.
@@ -126,14 +158,8 @@ pub fn address(server: &PageServer, allowances: &Allowances) -> Result<IpAddr, F
 /// The files of a connection to the page server `asked`. CRIU is handed an address, so that a name
 /// cannot be held against the server's certificate: any that the authority has signed will do.
 #[must_use]
-pub fn tls(keys: &Path, asked: &str) -> Tls {
-    Tls {
-        ca: keys.join("ca.crt"),
-        revoked: None,
-        certificate: keys.join("tls.crt"),
-        key: keys.join("tls.key"),
-        check_name: asked.parse::<IpAddr>().is_ok(),
-    }
+pub fn tls(keys: &Keys, asked: &str) -> Tls {
+    keys.tls(asked.parse::<IpAddr>().is_ok())
 }
 
 #[cfg(test)]
@@ -173,6 +199,34 @@ mod tests {
             let found = address(&server(to, port, false), &allow(list));
             assert_eq!(found.is_ok(), may, "{list:?} {to} {port}");
         }
+    }
+
+    #[test]
+    fn a_node_uses_its_own_key_where_it_has_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
+        let keys = Keys {
+            folder: folder.path().to_owned(),
+            node: "node-a".to_owned(),
+        };
+        for name in ["ca.crt", "tls.crt", "tls.key", "node-b.crt", "node-b.key"] {
+            put(name);
+        }
+        let used = |tls: &Tls| {
+            let name = |path: &PathBuf| path.file_name().unwrap().to_owned();
+            (name(&tls.certificate), name(&tls.key))
+        };
+        let shared = keys.tls(true);
+        assert_eq!(used(&shared), ("tls.crt".into(), "tls.key".into()));
+        assert!(shared.check_name && shared.revoked.is_none());
+        // Half a pair is none.
+        put("node-a.crt");
+        assert_eq!(used(&keys.tls(true)), ("tls.crt".into(), "tls.key".into()));
+        put("node-a.key");
+        put("ca.crl");
+        let own = tls(&keys, "server.example");
+        assert_eq!(used(&own), ("node-a.crt".into(), "node-a.key".into()));
+        assert!(!own.check_name && own.revoked.is_some());
     }
 
     #[test]

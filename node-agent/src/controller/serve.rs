@@ -27,7 +27,7 @@ use super::{
     lease,
     metrics::Metrics,
     node,
-    page_server::Allowances,
+    page_server::{Allowances, Keys},
     place::ImageRoot,
     sole,
 };
@@ -114,7 +114,10 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
         promises: Promises::default(),
         page_servers: Allowances {
             allowed: arguments.page_servers.allowed,
-            keys: arguments.page_servers.keys,
+            keys: arguments.page_servers.keys.map(|folder| Keys {
+                folder,
+                node: arguments.node_name.clone(),
+            }),
         },
     };
     info!(node = arguments.node_name, "begins");

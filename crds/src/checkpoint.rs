@@ -18,7 +18,8 @@ pub use options::{
     CgroupsMode, EmptyNamespace, NetworkLock, ObjectName, Options, PageServer, RelativePath,
 };
 pub use status::{
-    Artifact, ContainerCheckpointStatus, CriuFacts, DumpStats, Failure, Part, RuntimeFacts,
+    Artifact, ContainerCheckpointStatus, CriuFacts, DumpStats, Failure, Part, PinnedServer,
+    RuntimeFacts,
 };
 
 /// What is asked for. Immutable, but for `ttlSecondsAfterFinished` and `deletionPolicy`.

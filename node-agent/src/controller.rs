@@ -38,6 +38,8 @@ pub mod node;
 pub mod order;
 pub mod page_server;
 pub mod place;
+mod receipt;
+pub mod receiving;
 mod removal;
 pub mod report;
 mod retry;

@@ -240,6 +240,7 @@ impl Dump<'_> {
             freezer: self.target.freezer.as_ref().filter(|_| early),
             hold: self.hold(),
             max_pause: self.request.max_pause,
+            deadline: self.deadline(),
             marker,
             image: self.dirs.image.clone(),
             // What ends is proved while it can still be kept; what goes on is not kept waiting.
@@ -249,7 +250,7 @@ impl Dump<'_> {
             seen: Seen::default(),
         };
         let limits = Limits {
-            deadline: self.request.timeout.map(|timeout| self.started + timeout),
+            deadline: self.deadline(),
             grace: self.engine.grace,
             cancel,
         };
@@ -257,6 +258,10 @@ impl Dump<'_> {
             Ok(finished) => Ok((watch.seen, finished.responded)),
             Err(source) => Err(watch.seen.refusal.unwrap_or_else(|| self.failed(source))),
         }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.request.timeout.map(|timeout| self.started + timeout)
     }
 
     fn hold(&self) -> Option<Hold<'_>> {

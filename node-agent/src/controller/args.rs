@@ -1,6 +1,11 @@
 //! The arguments of `run`: flags, each of which is an environment variable too.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{Args, Parser, ValueEnum};
 
@@ -64,6 +69,10 @@ pub struct Arguments {
     /// Where memory may go.
     #[command(flatten)]
     pub page_servers: PageServers,
+    /// The node's address on which the memory of other nodes' checkpoints is received, as objects ask for
+    /// it; nothing is received without.
+    #[arg(long, env = "STILLFRAME_RECEIVE_ADDRESS", value_name = "ADDRESS")]
+    pub receive_address: Option<IpAddr>,
     /// Where /livez and /readyz answer; off: nowhere.
     #[arg(
         long,

@@ -1,6 +1,6 @@
 //! The dump itself, behind the seam that lets hundreds of agents be simulated without CRIU.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -33,6 +33,14 @@ mod dedup;
 pub trait Notes: Send {
     /// A step has been reached.
     fn step(&mut self, step: Step);
+    /// This half of the image is complete; whether the other one has arrived as well.
+    ///
+    /// # Errors
+    /// That it has not, in words.
+    fn confirm(&mut self, until: Option<Instant>) -> Result<(), String> {
+        let _ = until;
+        Ok(())
+    }
     /// The image is complete and gets its final name next.
     fn complete(&mut self, report: &SavedReport);
 }
@@ -108,7 +116,7 @@ impl Dumper for Criu {
     fn find(&self, order: &Order) -> Result<Found, Failed> {
         let container = self.locate(order)?;
         running(&container)?;
-        if let Some(server) = &order.options.page_server {
+        if let Some(server) = &order.server {
             page_server::address(server, &self.page_servers)?;
         }
         let promise = self.room(order, &container)?;
@@ -134,11 +142,7 @@ impl Dumper for Criu {
         let log = dirs.work.join("dump.log");
         let image = dirs.image.clone();
         let mut request = order.request(dirs, site, bounds.timeout)?;
-        if let Some((server, asked)) = request
-            .page_server
-            .as_mut()
-            .zip(order.options.page_server.as_ref())
-        {
+        if let Some((server, asked)) = request.page_server.as_mut().zip(order.server.as_ref()) {
             // The address that is allowed, not whatever the name means to CRIU.
             server.address = page_server::address(asked, &self.page_servers)?.to_string();
             let keys = self.page_servers.keys.as_ref().filter(|_| asked.tls);
@@ -207,7 +211,7 @@ impl Criu {
     }
 
     fn room(&self, order: &Order, container: &Container) -> Result<Option<Promise>, Failed> {
-        let memory = match &order.options.page_server {
+        let memory = match &order.server {
             Some(_) => MemoryGoes::Elsewhere,
             None => MemoryGoes::ToDisk,
         };
@@ -229,7 +233,7 @@ impl Criu {
 /// A server that wants TLS answers a sender in the clear with an alert, and CRIU takes that for word of a
 /// parent image.
 fn unasked_parent(order: &Order, failed: Failed) -> Failed {
-    let in_the_clear = order.options.page_server.as_ref().is_some_and(|s| !s.tls);
+    let in_the_clear = order.server.as_ref().is_some_and(|server| !server.tls);
     if in_the_clear && order.parent.is_none() && failed.reason() == Reason::ParentImageMissing {
         let message = "the page server answers what none does in the clear: it may want TLS";
         return Failed::of(Reason::PageServerTlsFailed, message);
@@ -280,6 +284,10 @@ impl std::fmt::Debug for Adapter<'_> {
 impl Observer for Adapter<'_> {
     fn step(&mut self, step: Step) {
         self.notes.step(step);
+    }
+
+    fn confirm(&mut self, until: Option<Instant>) -> Result<(), String> {
+        self.notes.confirm(until)
     }
 
     fn complete(&mut self, report: &Report) {

@@ -139,5 +139,6 @@ fn measured(place: &Place) -> SavedReport {
         network_lock: None,
         runtime: None,
         warnings: vec!["the agent was restarted before it could note the dump's figures".into()],
+        other: None,
     }
 }

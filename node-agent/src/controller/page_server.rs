@@ -7,7 +7,10 @@ use std::{
     str::FromStr,
 };
 
-use stillframe_crds::{Reason, checkpoint::PageServer};
+use stillframe_crds::{
+    Reason,
+    checkpoint::{PageServer, PinnedServer},
+};
 
 use super::failed::Failed;
 use crate::criu::Tls;
@@ -130,15 +133,68 @@ impl Allowance {
     }
 }
 
-/// The address of a page server that memory may be sent to.
+/// Where a checkpoint's memory goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The server's address or name.
+    pub address: String,
+    /// Its TCP port.
+    pub port: u16,
+    /// Encrypt the memory on its way.
+    pub tls: bool,
+    /// The receiver that the operator has found there.
+    pub receiver: Option<PinnedServer>,
+}
+
+impl Target {
+    /// What was asked for; of a receiver, what the operator has found. `None` where it has found none yet.
+    #[must_use]
+    pub fn of(asked: &PageServer, pinned: Option<&PinnedServer>) -> Option<Self> {
+        let PageServer {
+            address,
+            port,
+            tls,
+            receiver_ref,
+        } = asked;
+        if let Some(reference) = receiver_ref {
+            let pinned = pinned.filter(|pinned| pinned.receiver == reference.name);
+            return pinned.map(|pinned| Self {
+                address: pinned.address.clone(),
+                port: pinned.port,
+                tls: pinned.tls,
+                receiver: Some(pinned.clone()),
+            });
+        }
+        Some(Self {
+            address: address.clone()?,
+            port: (*port)?,
+            tls: *tls,
+            receiver: None,
+        })
+    }
+}
+
+/// The address of a page server that memory may be sent to. To a receiver of the cluster's it may be sent
+/// without leave as long as it is encrypted: only an agent of the cluster has a key that opens it.
 ///
 /// # Errors
 /// Why it may not.
-pub fn address(server: &PageServer, allowances: &Allowances) -> Result<IpAddr, Failed> {
-    let PageServer { address, port, tls } = server;
+pub fn address(server: &Target, allowances: &Allowances) -> Result<IpAddr, Failed> {
+    let Target {
+        address,
+        port,
+        tls,
+        receiver,
+    } = server;
     if *tls && allowances.keys.is_none() {
         let message = "pageServer.tls is on and this node's agent has no keys";
         return Err(Failed::of(Reason::PageServerKeysMissing, message));
+    }
+    if receiver.is_some() && *tls {
+        return address.parse().map_err(|_| {
+            let message = format!("receivers have addresses, and {address} is none");
+            Failed::of(Reason::InternalError, message)
+        });
     }
     let found = (address.as_str(), *port).to_socket_addrs();
     let found = found.map_err(|error| {
@@ -166,11 +222,12 @@ pub fn tls(keys: &Keys, asked: &str) -> Tls {
 mod tests {
     use super::*;
 
-    fn server(address: &str, port: u16, tls: bool) -> PageServer {
-        PageServer {
+    fn server(address: &str, port: u16, tls: bool) -> Target {
+        Target {
             address: address.into(),
             port,
             tls,
+            receiver: None,
         }
     }
 
@@ -227,6 +284,51 @@ mod tests {
         let own = tls(&keys, "server.example");
         assert_eq!(used(&own), ("node-a.crt".into(), "node-a.key".into()));
         assert!(!own.check_name && own.revoked.is_some());
+    }
+
+    #[test]
+    fn a_receiver_of_the_cluster_needs_no_leave_but_keys() {
+        let keys = Keys {
+            folder: PathBuf::new(),
+            node: "node-a".to_owned(),
+        };
+        let with_keys = |list: &[&str]| Allowances {
+            keys: Some(keys.clone()),
+            ..allow(list)
+        };
+        let receiver = |tls| Target {
+            receiver: Some(PinnedServer::default()),
+            ..server("10.0.0.7", 1, tls)
+        };
+        for (target, allowances, want) in [
+            (receiver(true), with_keys(&[]), None),
+            (
+                receiver(true),
+                allow(&["10.0.0.7"]),
+                Some(Reason::PageServerKeysMissing),
+            ),
+            (
+                receiver(false),
+                with_keys(&[]),
+                Some(Reason::PageServerNotAllowed),
+            ),
+            (receiver(false), allow(&["10.0.0.7"]), None),
+            (
+                Target {
+                    address: "localhost".to_owned(),
+                    ..receiver(true)
+                },
+                with_keys(&[]),
+                Some(Reason::InternalError),
+            ),
+        ] {
+            let found = address(&target, &allowances);
+            assert_eq!(
+                found.err().map(|failed| failed.reason()),
+                want,
+                "{target:?}"
+            );
+        }
     }
 
     #[test]

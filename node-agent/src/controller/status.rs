@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use k8s_openapi::NamespaceResourceScope;
 use kube::{
-    Api, Client, ResourceExt as _,
+    Api, Client, Resource, ResourceExt as _,
     api::{Patch, PatchParams},
+    core::object::HasStatus,
 };
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
-use stillframe_crds::{ContainerCheckpoint, checkpoint::ContainerCheckpointStatus, names};
+use stillframe_crds::{ContainerCheckpoint, PageReceiver, names};
 use tracing::warn;
 
 /// The first and the longest wait after the API server could not be reached.
@@ -32,13 +35,28 @@ impl Error {
     }
 }
 
+/// A kind of objects whose status agents write.
+pub trait Reported:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + HasStatus<Status: Serialize + PartialEq + Send + Sync>
+    + Clone
+    + std::fmt::Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+{
+}
+
+impl Reported for ContainerCheckpoint {}
+impl Reported for PageReceiver {}
+
 /// What became of a write.
 #[derive(Debug)]
-pub enum Written {
+pub enum Written<K = ContainerCheckpoint> {
     /// The object as it is now.
-    Stored(Box<ContainerCheckpoint>),
+    Stored(Box<K>),
     /// The object changed meanwhile so that the write is not wanted any more.
-    Unwanted(Box<ContainerCheckpoint>),
+    Unwanted(Box<K>),
     /// The object is gone, or another one has its name.
     Gone,
 }
@@ -51,7 +69,7 @@ enum Next {
     GiveUp,
 }
 
-/// Writes the status of checkpoints.
+/// Writes the status of checkpoints and receivers.
 #[derive(Clone)]
 pub struct Writer {
     client: Client,
@@ -70,6 +88,12 @@ impl Writer {
         Self { client }
     }
 
+    /// The way to the API server.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Has the status become what `wanted` says of the object; `None` is that nothing is to be
     /// written any more. When somebody else has written meanwhile, the object is read and `wanted`
     /// asked again. A status that says so already is not written.
@@ -81,14 +105,14 @@ impl Writer {
     ///
     /// # Cancel safety
     /// When dropped, the write has happened or not.
-    pub async fn write(
+    pub async fn write<K: Reported>(
         &self,
-        object: &ContainerCheckpoint,
-        wanted: impl Fn(&ContainerCheckpoint) -> Option<ContainerCheckpointStatus> + Send,
-    ) -> Result<Written, Error> {
+        object: &K,
+        wanted: impl Fn(&K) -> Option<K::Status> + Send,
+    ) -> Result<Written<K>, Error> {
         let name = object.name_any();
         let namespace = object.namespace().unwrap_or_default();
-        let api: Api<ContainerCheckpoint> = Api::namespaced(self.client.clone(), &namespace);
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
         let uid = object.uid();
         let mut object = Box::new(object.clone());
         let mut wait = FIRST_WAIT;
@@ -108,14 +132,14 @@ impl Writer {
                 let Some(status) = wanted(&object) else {
                     return Ok(Written::Unwanted(object));
                 };
-                if object.status.as_ref() == Some(&status) {
+                if object.status() == Some(&status) {
                     return Ok(Written::Stored(object));
                 }
                 let params = PatchParams {
                     field_manager: Some(names::NODE_AGENT.to_owned()),
                     ..PatchParams::default()
                 };
-                let patch = patch(&object, &status);
+                let patch = patch(&*object, &status);
                 match api.patch_status(&name, &params, &Patch::Merge(patch)).await {
                     Ok(stored) => return Ok(Written::Stored(Box::new(stored))),
                     Err(error) => error,
@@ -142,7 +166,7 @@ impl Writer {
     }
 }
 
-fn patch(object: &ContainerCheckpoint, status: &ContainerCheckpointStatus) -> serde_json::Value {
+fn patch<K: Reported>(object: &K, status: &K::Status) -> serde_json::Value {
     json!({
         "metadata": {
             "resourceVersion": object.resource_version(),

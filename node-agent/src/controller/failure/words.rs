@@ -2,10 +2,11 @@
 
 use stillframe_crds::Reason::{
     self, Cancelled, CheckpointUnderWay, ContainerReplaced, CriuConfigUnusable, CriuDied,
-    CriuFailed, CriuNotFound, CriuNotStarted, CriuOptionNotAllowed, CriuTooOld, ExternalMount,
-    ForeignCgroup, ImageIncomplete, ImagePathTaken, ImagePathUnusable, InternalError,
-    JournalUnusable, MissingFeature, NetworkLockUnavailable, NetworkRulesUnreadable, NeverStill,
-    NoSoftDirty, PauseTooLong, PublishFailed, StateUnreadable, TimedOut, UnsupportedProcess,
+    CriuFailed, CriuNotFound, CriuNotStarted, CriuOptionNotAllowed, CriuTooOld, DiskFull,
+    ExternalMount, ForeignCgroup, ImageIncomplete, ImagePathTaken, ImagePathUnusable,
+    InternalError, JournalUnusable, ListenFailed, MissingFeature, NetworkLockUnavailable,
+    NetworkRulesUnreadable, NeverStill, NoSoftDirty, NobodyCame, PauseTooLong, PublishFailed,
+    ReceiverFailed, StateUnreadable, TimedOut, TransferBroken, UnsupportedProcess,
 };
 
 /// Each word that an error of the engine gives as its reason, see `reason()` of those errors.
@@ -56,6 +57,13 @@ pub(super) const WORDS: &[(&str, Reason)] = &[
     ("ProcessTraced", UnsupportedProcess),
     ("FreezeTimeout", NeverStill),
     ("NeverStill", NeverStill),
+    // What was sent elsewhere, and what was received
+    ("ReceiverFailed", ReceiverFailed),
+    ("ImagePathTaken", ImagePathTaken),
+    ("ListenFailed", ListenFailed),
+    ("NobodyCame", NobodyCame),
+    ("TransferBroken", TransferBroken),
+    ("DiskFull", DiskFull),
     // The image
     ("DirectoryUnusable", ImagePathUnusable),
     ("WriteFailed", ImagePathUnusable),

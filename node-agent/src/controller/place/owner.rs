@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 use stillframe_crds::{
-    checkpoint::{DumpStats, RuntimeFacts},
+    checkpoint::{DumpStats, Part, RuntimeFacts},
     condition,
 };
 
@@ -84,6 +84,9 @@ pub struct SavedReport {
     /// Worth knowing, and no failure.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// The other half of the image, where memory went to another node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<Part>,
 }
 
 impl SavedReport {
@@ -107,6 +110,7 @@ impl SavedReport {
             warnings: warnings
                 .map(|text| condition::cut(text, WARNING_BYTES).to_owned())
                 .collect(),
+            other: None,
         }
     }
 }

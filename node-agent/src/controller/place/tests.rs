@@ -120,6 +120,7 @@ fn report() -> SavedReport {
         network_lock: None,
         runtime: None,
         warnings: Vec::new(),
+        other: None,
     }
 }
 
@@ -257,6 +258,7 @@ fn the_owner_file_is_rewritten_whole_and_by_the_owner_alone() {
         network_lock: None,
         runtime: None,
         warnings: vec!["w".into()],
+        other: None,
     });
     place.record(&done).unwrap();
     assert_eq!(place.owner().unwrap(), Some(done));

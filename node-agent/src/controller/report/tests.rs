@@ -23,6 +23,7 @@ fn saved() -> SavedReport {
             version: None,
         }),
         warnings: vec!["w".repeat(600); 20],
+        other: None,
     }
 }
 

@@ -69,6 +69,7 @@ pub(super) fn report() -> SavedReport {
             version: None,
         }),
         warnings: Vec::new(),
+        other: None,
     }
 }
 

@@ -96,6 +96,7 @@ fn report() -> SavedReport {
             version: None,
         }),
         warnings: Vec::new(),
+        other: None,
     }
 }
 

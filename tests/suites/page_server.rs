@@ -10,5 +10,7 @@
 mod by_hand;
 #[path = "page_server/faults.rs"]
 mod faults;
+#[path = "page_server/receivers.rs"]
+mod receivers;
 #[path = "page_server/stage.rs"]
 mod stage;

@@ -11,8 +11,9 @@ use serde_json::json;
 
 use crate::stage::{PAGES, Receiver, Stage, documented};
 
-/// Prints numbers.
-const PRINT: &str = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.1; done";
+/// Prints numbers, without a process for each wait: one that is just being made cannot be stopped.
+pub(crate) const PRINT: &str = "mkfifo /pause; exec 3<>/pause; n=0; \
+    while :; do n=$((n+1)); echo $n; read -t 0.1 -u 3 x; done";
 
 /// Runs before the documented lines: makes a bundle of what a pod's container was started from. Arguments: the container's id,
 /// the image directory, the directory of the pages.
@@ -36,8 +37,14 @@ runc delete --force $NAME
 cd /; rm -r $BUNDLE
 "#;
 
+/// The last number that a pod has printed.
+pub(crate) fn printed(pod: &Pod<'_>) -> u64 {
+    let log = pod.logs("app");
+    log.lines().last().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
 /// The digest of a directory of the receiver's node, as anybody computes it.
-fn digest_of(stage: &Stage, folder: &str) -> String {
+pub(crate) fn digest_of(stage: &Stage, folder: &str) -> String {
     let script = "cd \"$1\"; export LC_ALL=C; find . -maxdepth 1 -type f ! -name '.*' -printf '%P\\0' | \
                   sort -z | xargs -0 sha256sum -- | sha256sum";
     let args = ["bash", "-euc", script, "digest", folder];
@@ -50,13 +57,28 @@ fn digest_of(stage: &Stage, folder: &str) -> String {
 }
 
 /// Fetches these files of the pages to where the image is, and restores both halves as the documentation says.
-fn restore(stage: &Stage, pod: &Pod<'_>, image: &str, folder: &str, pages: &[String]) -> Output {
-    let node = stage.cluster.node(0);
+pub(crate) fn restore(
+    stage: &Stage,
+    pod: &Pod<'_>,
+    image: &str,
+    folder: &str,
+    pages: &[String],
+) -> Output {
+    let (node, receiver) = (stage.cluster.node(0), stage.receiver());
+    receiver
+        .shell(&format!(
+            "rm -rf /run/rig/sent; cp -a '{folder}' /run/rig/sent"
+        ))
+        .ok();
+    node.shell("rm -rf /run/rig/fetched").ok();
     for name in pages {
-        let file = stage.receiver().path(format!("{folder}/{name}"));
-        let bytes = std::fs::read(file).expect("a file of the pages");
-        node.put(&format!("fetched/{name}"), bytes);
+        let bytes = std::fs::read(receiver.path(format!("sent/{name}")));
+        node.put(
+            &format!("fetched/{name}"),
+            bytes.expect("a file of the pages"),
+        );
     }
+    receiver.shell("rm -rf /run/rig/sent").ok();
     let id = pod.container_id("app").expect("the container runs");
     let script = format!("{BUNDLE}{}{SHOW}", documented("merge"));
     let args = [
@@ -71,6 +93,20 @@ fn restore(stage: &Stage, pod: &Pod<'_>, image: &str, folder: &str, pages: &[Str
     node.run(&args).ok()
 }
 
+/// Fails unless what was restored goes on printing from between these two.
+pub(crate) fn must_have_come_back(output: &Output, before: u64, after: u64) {
+    let lines = output.stdout.lines();
+    let numbers: Vec<u64> = lines.filter_map(|line| line.parse().ok()).collect();
+    let [first, second, third] = numbers[..] else {
+        panic!("three numbers were expected: {output:#?}");
+    };
+    assert!(
+        (before..=after + 1).contains(&first),
+        "{first} is not from {before} to {after}"
+    );
+    assert_eq!([second, third], [first + 1, first + 2]);
+}
+
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn a_container_comes_back_from_both_halves() {
@@ -78,13 +114,7 @@ fn a_container_comes_back_from_both_halves() {
     let pod = stage
         .cluster
         .run(&Manifest::empty("halves").script("app", PRINT).on("node-a"));
-    let printed = || {
-        let log = pod.logs("app");
-        log.lines()
-            .last()
-            .and_then(|n| n.parse::<u64>().ok())
-            .unwrap_or(0)
-    };
+    let printed = || printed(&pod);
     let folder = format!("{PAGES}/halves");
     let from = stage.cluster.node_address(0);
     let receiver = Receiver::with_keys(&stage, &folder, &["--from", &from, "--tls-check-sender"]);
@@ -107,19 +137,7 @@ fn a_container_comes_back_from_both_halves() {
     assert_eq!(report["digest"], format!("sha256:{digest}"));
 
     let output = restore(&stage, &pod, &checkpoint.image(), &folder, &there);
-    let numbers: Vec<u64> = output
-        .stdout
-        .lines()
-        .filter_map(|line| line.parse().ok())
-        .collect();
-    let [first, second, third] = numbers[..] else {
-        panic!("three numbers were expected: {output:#?}");
-    };
-    assert!(
-        (before..=after + 1).contains(&first),
-        "{first} is not from {before} to {after}"
-    );
-    assert_eq!([second, third], [first + 1, first + 2]);
+    must_have_come_back(&output, before, after);
     checkpoint.delete();
     pod.delete();
     stage.forget_pages();

@@ -12,11 +12,11 @@ use crate::stage::{KEYS, PAGES, Receiver, Stage, keys};
 const BREAKS_AFTER: &str = "8 mbytes";
 
 /// A link to the receiver's node that breaks in the middle. Mended when dropped.
-struct BrokenLink<'a>(&'a Stage);
+pub(crate) struct BrokenLink<'a>(&'a Stage);
 
 impl<'a> BrokenLink<'a> {
     /// What comes to this port is dropped, or `reject with tcp reset`, once so much has come.
-    fn set(stage: &'a Stage, port: u64, verdict: &str) -> Self {
+    pub(crate) fn set(stage: &'a Stage, port: u64, verdict: &str) -> Self {
         let rules = format!(
             "nft add table inet cut
              nft 'add chain inet cut in {{ type filter hook input priority -300; }}'
@@ -118,8 +118,9 @@ fn whatever_breaks_on_the_way_the_container_goes_on() {
         .daemon
         .kill(stage.receiver(), Signal::SIGKILL, false);
     assert_eq!(receiver.daemon.wait(rig::node::PATIENCE), Some(137));
-    fails(&stage, &witness, &killed, "PageServerUnreachable");
+    // What is sent now is answered by nobody.
     drop(link);
+    fails(&stage, &witness, &killed, "PageServerUnreachable");
     stage.forget_pages();
     stage.receiver_must_be_clean("server-killed");
 

@@ -96,7 +96,8 @@ fn start() -> Mission<'static> {
     let values = Values::default()
         .set("agent.createNamespace", false)
         .set("pageServers.allowed", [cluster.node_address(1)])
-        .set("pageServers.keysSecret", "page-server-keys");
+        .set("pageServers.keysSecret", "page-server-keys")
+        .set("pageServers.receivers.enabled", true);
     Mission::start_with(cluster, &values)
 }
 
@@ -124,7 +125,7 @@ impl Stage {
 
     /// A pod on the first node that counts, with some memory in it.
     pub(crate) fn witness(&self, name: &str) -> Witness<'static> {
-        let memory = "x=$(head -c 24000000 /dev/zero | tr '\\0' x)";
+        let memory = "memory=0123456789abcdef; while [ ${#memory} -lt 16000000 ]; do memory=$memory$memory; done";
         let manifest = Manifest::empty(name).counting_after("app", memory);
         Witness::start(self.cluster, &manifest.on("node-a"))
     }

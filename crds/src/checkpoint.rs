@@ -19,7 +19,7 @@ pub use options::{
 };
 pub use status::{
     Artifact, ContainerCheckpointStatus, CriuFacts, Dedup, DumpStats, Failure, LazyPages, Part,
-    RuntimeFacts,
+    PinnedServer, RuntimeFacts,
 };
 
 /// What is asked for. Immutable, but for `ttlSecondsAfterFinished` and `deletionPolicy`.

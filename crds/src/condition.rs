@@ -16,6 +16,8 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 /// True once lazy pages can be fetched.
 pub const LAZY_PAGES_READY: &str = "LazyPagesReady";
+/// True while a receiver's sender may connect.
+pub const LISTENING: &str = "Listening";
 /// True when the image can be restored once its pod is gone; False says what is missing then.
 pub const RESTORABLE: &str = "Restorable";
 /// True once the agent has removed the image, or kept it as deletionPolicy says.

@@ -9,11 +9,13 @@ pub mod manifest;
 pub mod names;
 pub mod node;
 pub mod reason;
+pub mod receiver;
 pub mod reference;
 
 pub use checkpoint::{ContainerCheckpoint, ContainerCheckpointSpec};
 pub use node::{CheckpointNode, CheckpointNodeSpec};
 pub use reason::Reason;
+pub use receiver::{PageReceiver, PageReceiverSpec};
 
 /// API group of every Stillframe object.
 pub const GROUP: &str = "stillframe.dev";

@@ -5,18 +5,22 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt as _;
 
-use crate::{CheckpointNode, ContainerCheckpoint};
+use crate::{CheckpointNode, ContainerCheckpoint, PageReceiver};
 
 /// Every definition, with the name of the file that holds it.
 #[must_use]
-pub fn definitions() -> [(&'static str, CustomResourceDefinition); 2] {
+pub fn definitions() -> [(&'static str, CustomResourceDefinition); 3] {
     let mut checkpoint = ContainerCheckpoint::crd();
+    let mut receiver = PageReceiver::crd();
     let mut node = CheckpointNode::crd();
     for_each_schema(&mut checkpoint, &mut plain);
+    for_each_schema(&mut receiver, &mut plain);
     for_each_schema(&mut node, &mut plain);
     start_unseen(&mut checkpoint);
+    start_unseen(&mut receiver);
     [
         ("containercheckpoints.yaml", checkpoint),
+        ("pagereceivers.yaml", receiver),
         ("checkpointnodes.yaml", node),
     ]
 }

@@ -72,6 +72,9 @@ reasons! {
         WaitingForNode: "The agent on the pod's node cannot checkpoint at present."
             => "kubectl describe checkpointnode NODE says why";
         WaitingForParent: "The checkpoint named by parentRef has not finished yet.";
+        WaitingForReceiver: "The PageReceiver named by receiverRef does not listen yet.";
+        WaitingForCheckpoint: "No checkpoint names this receiver yet; a node is chosen once one does.";
+        Listening: "The agent listens: the checkpoint's memory can be sent.";
         Queued: "The agent has other dumps to finish first.";
         Dumping: "CRIU dumps the container.";
         Retrying: "The dump failed before the container stood still, and is tried again.";
@@ -79,6 +82,7 @@ reasons! {
     Success {
         Checkpointed: "The image is complete, verified and on disk.";
         PreDumped: "The memory is saved; take the next checkpoint with this one as parentRef.";
+        Received: "The memory is complete, verified and on disk.";
     }
     Failure {
         PodNotFound: "There is no pod of that name in the namespace."
@@ -157,6 +161,24 @@ reasons! {
             => "see that a page server listens there (criu page-server --images-dir DIR --port PORT) and that the node may reach it";
         PageServerTlsFailed: "The page server was reached, and TLS with it came to nothing."
             => "both sides need certificates of one authority, and the server's has to name the address; the log says what is wrong";
+        ReceiverNotFound: "There is no PageReceiver named as receiverRef says."
+            => "kubectl get pgrecv lists them; a receiver lives in the namespace of its checkpoint";
+        ReceiverNotReady: "The PageReceiver failed, has ended, is being deleted, or did not listen in time."
+            => "kubectl describe pgrecv RECEIVER says why; create another PageReceiver and another ContainerCheckpoint";
+        ReceiverTaken: "The PageReceiver is another checkpoint's."
+            => "create another PageReceiver: each receives the memory of one checkpoint";
+        ReceiverFailed: "The memory was sent, and the receiver could not keep it. The container goes on."
+            => "the message says why; kubectl describe pgrecv RECEIVER tells more";
+        ReceivingNotAllowed: "The node's administrator has not switched receiving on."
+            => "have it switched on: the chart's value pageServers.receivers.enabled, the agents' flag --receive-address";
+        ListenFailed: "The agent cannot listen on the node's address."
+            => "the message says why; the agents' flag --receive-address has to be an address of the node";
+        NobodyCame: "No checkpoint sent anything in time."
+            => "create another PageReceiver, and a ContainerCheckpoint whose spec.options.pageServer.receiverRef names it";
+        TransferBroken: "The connection broke off before all of the memory had come. Nothing of it is kept."
+            => "the checkpoint that sent it has failed as well and says why";
+        CheckpointFailed: "The checkpoint that was to send its memory has failed or was deleted."
+            => "kubectl describe cckpt CHECKPOINT says why; create another PageReceiver with the next one";
         EstablishedTcp: "The container has TCP connections."
             => "create another ContainerCheckpoint with spec.options.tcpEstablished: true, or have the connections closed before";
         InFlightTcp: "The container has a half-open TCP connection."
@@ -242,6 +264,8 @@ reasons! {
         ImageRetained: "The image stays on its node, as deletionPolicy says.";
         NothingToRemove: "There was no image to remove.";
         ChildrenDepend: "Another checkpoint builds on this image; it is removed once that one is.";
+        CheckpointDepends: "A checkpoint's image has its memory here; it is removed with that checkpoint.";
+        NotListening: "The agent does not listen yet, or no longer.";
         RemovalFailed: "The image could not be removed; it is tried again.";
         LazyPagesServed: "Lazy pages can be fetched.";
         NotServing: "Lazy pages are not served yet, or no longer.";

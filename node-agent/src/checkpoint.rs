@@ -37,7 +37,7 @@ pub use fence::{Admitted, InvalidNetwork, Network};
 pub use keep::{ABOUT, Keep, Rootfs};
 pub use report::{Observer, Report, Step};
 pub use request::{
-    CgroupsMode, Image, Kind, NetworkLock, Options, PageServer, Parent, Request, RequestError, Tls,
+    CgroupsMode, Image, Kind, NetworkLock, Options, PageServer, Parent, Request, RequestError,
 };
 pub use run::run;
 pub use target::config_of;

@@ -19,6 +19,7 @@ mod golang;
 mod help;
 mod log;
 mod node;
+mod page_server;
 mod preflight;
 mod root;
 mod run;
@@ -98,6 +99,11 @@ fn start(
         Verb::Preflight(args) => {
             log_as_runc(log);
             Ok(preflight::run(&args))
+        }
+        Verb::PageServer(args) => {
+            log_as_runc(log);
+            let cancel = signals::cancel_on_signals().map_err(|error| Stop::failed(&error))?;
+            Ok(page_server::run(&args, &cancel))
         }
         Verb::Run(args) => Ok(run::run(&args)),
         Verb::Checkpoint(parsed) => {

@@ -42,6 +42,8 @@ pub mod node;
 pub mod order;
 pub mod page_server;
 pub mod place;
+mod receipt;
+pub mod receiving;
 mod removal;
 pub mod report;
 pub mod restorable;

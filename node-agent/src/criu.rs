@@ -13,7 +13,9 @@ mod launch;
 pub mod log;
 pub mod messages;
 mod process;
+mod serving;
 mod session;
+mod tls;
 mod transport;
 mod version;
 
@@ -21,5 +23,7 @@ pub use cancel::{Cancel, Why};
 pub use error::{Break, Error, Stop, Via};
 pub use event::{Answer, Event, Handler};
 pub use launch::Launch;
+pub use serving::{Bounds, Serving};
 pub use session::{Finished, Limits, Passed, Swrk};
+pub use tls::Tls;
 pub use version::Version;

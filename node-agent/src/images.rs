@@ -20,5 +20,5 @@ pub use freezer::record_thawed;
 pub use inventory::{Inventory, NetworkLock, nftables_table};
 pub use publish::{Size, allocated, digest, flush, measure, name};
 pub use stats::DumpStats;
-pub use verify::{Kind, Pages, Verified, verify};
+pub use verify::{Kind, Pages, Verified, verify, verify_pages};
 pub use withdraw::withdraw;

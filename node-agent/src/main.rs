@@ -5,6 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 use node_agent::{
     checkpoint::{copier, guardian},
     cli,
+    receive::warden,
 };
 
 fn main() -> ExitCode {
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
         Some((program, rest)) if archiver::is_called(program) => archiver::run(rest),
         Some((program, [entry])) if guardian::is_called(program) => guardian::run(entry.into()),
         Some((program, [])) if copier::is_called(program) => copier::run(),
+        Some((program, [leader])) if warden::is_called(program) => warden::run(leader),
         _ => cli::run(args),
     }
 }

@@ -7,7 +7,10 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
 use serde_json::{Map, Value, json};
-use stillframe_crds::{ContainerCheckpoint, checkpoint::ContainerCheckpointStatus, names};
+use stillframe_crds::{
+    ContainerCheckpoint, PageReceiver, checkpoint::ContainerCheckpointStatus, names,
+    receiver::Sender,
+};
 
 use crate::plan::Act;
 
@@ -23,6 +26,12 @@ pub enum Error {
     /// The status, which is no JSON.
     #[error("failed to write the status down")]
     Serialize(#[source] serde_json::Error),
+    /// The receiver, which was to become the checkpoint's own.
+    #[error("failed to write the receiver's status")]
+    Claim(#[source] Box<kube::Error>),
+    /// The receiver, which was to go with the checkpoint.
+    #[error("failed to delete the receiver")]
+    DeleteReceiver(#[source] Box<kube::Error>),
     /// The deletion.
     #[error("failed to delete the object")]
     Delete(#[source] Box<kube::Error>),
@@ -36,6 +45,8 @@ impl Error {
             Self::Finalizer(_) => "FinalizerNotWritten",
             Self::Status(_) => "StatusNotWritten",
             Self::Serialize(_) => "StatusNotSerialized",
+            Self::Claim(_) => "ReceiverNotClaimed",
+            Self::DeleteReceiver(_) => "ReceiverNotDeleted",
             Self::Delete(_) => "NotDeleted",
         }
     }
@@ -88,6 +99,22 @@ pub async fn apply(
             let answer = api.patch_status(name, &manager, &patch).await;
             settle(answer, Error::Status)
         }
+        Act::Claim(receiver, sender) => {
+            let api: Api<PageReceiver> = Api::namespaced(client.clone(), namespace);
+            let patch = Patch::Merge(claim_patch(receiver, sender));
+            let name = receiver.metadata.name.as_deref().unwrap_or_default();
+            let answer = api.patch_status(name, &manager, &patch).await;
+            settle(answer.map(|_| checkpoint.clone()), Error::Claim)
+        }
+        Act::DeleteReceiver { name, uid } => {
+            let api: Api<PageReceiver> = Api::namespaced(client.clone(), namespace);
+            let only = DeleteParams::default().preconditions(Preconditions {
+                uid: Some(uid.clone()),
+                resource_version: None,
+            });
+            let answer = api.delete(name, &only).await;
+            settle(answer.map(|_| checkpoint.clone()), Error::DeleteReceiver)
+        }
         Act::Delete => {
             let answer = api.delete(name, &only(checkpoint)).await;
             match settle(answer.map(|_| checkpoint.clone()), Error::Delete)? {
@@ -109,6 +136,17 @@ fn settle(
         }
         Err(error) => Err(failed(Box::new(error))),
     }
+}
+
+/// Makes a receiver somebody's, and only as it was when it was nobody's.
+fn claim_patch(receiver: &PageReceiver, sender: &Sender) -> Value {
+    json!({
+        "metadata": {
+            "uid": receiver.metadata.uid,
+            "resourceVersion": receiver.metadata.resource_version,
+        },
+        "status": {"checkpoint": sender},
+    })
 }
 
 /// Only the object that was judged, and only as it was then.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use kube::{Client, runtime::reflector::Store};
-use stillframe_crds::CheckpointNode;
+use stillframe_crds::{CheckpointNode, ContainerCheckpoint, PageReceiver};
 
 use crate::{
     events::Events,
@@ -22,6 +22,10 @@ pub struct Context {
     pub client: Client,
     /// What the agents have reported.
     pub agents: Store<CheckpointNode>,
+    /// The checkpoints, as their watch tells.
+    pub checkpoints: Store<ContainerCheckpoint>,
+    /// The receivers, as their watch tells.
+    pub receivers: Store<PageReceiver>,
     /// The names of the nodes that exist.
     pub nodes: Nodes,
     /// The unfinished checkpoints.

@@ -8,10 +8,10 @@ use kube::{
     runtime::{
         applier,
         controller::{self, Config},
-        reflector::{self, ObjectRef, store::Writer},
+        reflector::{self, ObjectRef, Store, store::Writer},
     },
 };
-use stillframe_crds::ContainerCheckpoint;
+use stillframe_crds::{ContainerCheckpoint, PageReceiver};
 use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, info, warn};
 
@@ -20,6 +20,7 @@ use crate::{
     events::Events,
     index::{Index, Key},
     metrics::Metrics,
+    receivers,
     reconcile::{self, reconcile, retry},
     watches::{Synced, Watches},
     written::Written,
@@ -36,10 +37,13 @@ const CONCURRENCY: u16 = 32;
 pub async fn run(client: Client, instance: String, metrics: Arc<Metrics>, synced: Synced) {
     let (agents, agents_writer) = reflector::store();
     let (checkpoints, checkpoints_writer) = reflector::store();
+    let (receivers, receivers_writer) = reflector::store();
     let context = Arc::new(Context {
         events: Events::new(client.clone(), instance),
         client,
         agents,
+        checkpoints: checkpoints.clone(),
+        receivers: receivers.clone(),
         nodes: Nodes::default(),
         index: Index::default(),
         written: Written::default(),
@@ -48,23 +52,27 @@ pub async fn run(client: Client, instance: String, metrics: Arc<Metrics>, synced
         metrics,
     });
     let (queue, woken) = mpsc::unbounded_channel();
+    let (receivers_queue, receivers_woken) = mpsc::unbounded_channel();
     let watches = Watches {
         context: Arc::clone(&context),
         queue,
+        receivers: receivers_queue,
         synced: synced.clone(),
     };
     let mut tasks = spawn(&watches, checkpoints_writer, agents_writer);
+    tasks.spawn(watches.clone().receivers(receivers_writer));
     drop(watches);
     let work = async {
         synced.wait().await;
         info!("the caches are complete");
+        let receiving = receive(Arc::clone(&context), receivers, receivers_woken);
         let config = Config::default().concurrency(CONCURRENCY);
         let one = |object, context| Box::pin(reconcile(object, context));
         let on_error =
             |object: Arc<_>, _: &reconcile::Error, context: Arc<Context>| retry(&object, &context);
-        applier(one, on_error, context, checkpoints, requests(woken), config)
-            .for_each(async |result| report(result))
-            .await;
+        let work = applier(one, on_error, context, checkpoints, requests(woken), config)
+            .for_each(async |result| report(result));
+        futures::join!(work, receiving);
     };
     tokio::select! {
         () = work => {}
@@ -85,9 +93,35 @@ fn spawn(
     tasks
 }
 
-fn requests(
+/// Decides about receivers, until nobody wakes any more.
+async fn receive(
+    context: Arc<Context>,
+    receivers: Store<PageReceiver>,
     woken: mpsc::UnboundedReceiver<Key>,
-) -> impl Stream<Item = Result<ObjectRef<ContainerCheckpoint>, Infallible>> {
+) {
+    let config = Config::default().concurrency(CONCURRENCY);
+    let one = |object, context| Box::pin(receivers::reconcile(object, context));
+    let on_error = |_: Arc<_>, _: &receivers::Error, _: Arc<Context>| receivers::retry();
+    applier(one, on_error, context, receivers, requests(woken), config)
+        .for_each(async |result| match result {
+            Ok((object, _)) => debug!(%object, "decided"),
+            Err(controller::Error::ObjectNotFound(_)) => {}
+            Err(controller::Error::ReconcilerFailed(error, object)) => {
+                let reason = error.reason();
+                warn!(%object, reason, error = chain(&error), "could not decide; trying again");
+            }
+            Err(error) => warn!(error = chain(&error), "the controller stumbled"),
+        })
+        .await;
+}
+
+fn requests<K>(
+    woken: mpsc::UnboundedReceiver<Key>,
+) -> impl Stream<Item = Result<ObjectRef<K>, Infallible>>
+where
+    K: kube::Resource<DynamicType = ()>,
+    ObjectRef<K>: From<Key>,
+{
     stream::unfold(woken, |mut woken| async {
         let key = woken.recv().await?;
         Some((Ok(ObjectRef::from(key)), woken))

@@ -8,7 +8,7 @@ use std::{
 };
 
 use kube::runtime::reflector::ObjectRef;
-use stillframe_crds::ContainerCheckpoint;
+use stillframe_crds::{ContainerCheckpoint, PageReceiver};
 
 /// Something with a name in a namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,6 +41,12 @@ impl Key {
 }
 
 impl From<Key> for ObjectRef<ContainerCheckpoint> {
+    fn from(key: Key) -> Self {
+        Self::new(&key.name).within(&key.namespace)
+    }
+}
+
+impl From<Key> for ObjectRef<PageReceiver> {
     fn from(key: Key) -> Self {
         Self::new(&key.name).within(&key.namespace)
     }

@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod observe;
 pub mod plan;
 pub mod pod;
+pub mod receivers;
 pub mod reconcile;
 pub mod release;
 pub mod run;

@@ -29,6 +29,10 @@ pub enum Outcome {
     finalizer_dropped,
     /// The checkpoint was given to an agent.
     assigned,
+    /// A receiver was made the checkpoint's.
+    receiver_claimed,
+    /// The receiver was deleted with the checkpoint.
+    receiver_deleted,
     /// It was reported that the checkpoint waits.
     waiting,
     /// A change after the end was seen.
@@ -50,6 +54,8 @@ impl From<&Act> for Outcome {
             Act::AddFinalizer => Self::finalizer_added,
             Act::DropFinalizer => Self::finalizer_dropped,
             Act::Delete => Self::expired,
+            Act::Claim(..) => Self::receiver_claimed,
+            Act::DeleteReceiver { .. } => Self::receiver_deleted,
             Act::Wait(_) => Self::waiting,
             Act::Observe(_) => Self::observed,
             Act::Assign(_) => Self::assigned,

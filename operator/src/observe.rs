@@ -6,12 +6,12 @@ use kube::{
     core::DeserializeGuard,
     runtime::reflector::ObjectRef,
 };
-use stillframe_crds::ContainerCheckpoint;
+use stillframe_crds::{ContainerCheckpoint, PageReceiver, checkpoint::PinnedServer};
 
 use crate::{
     context::Context,
     index::Key,
-    plan::{Around, Look, Surroundings, look, names_an_object, node_of},
+    plan::{Around, Look, Receiver, Surroundings, look, names_an_object, node_of},
     pod::Pod,
 };
 
@@ -36,9 +36,19 @@ pub enum Error {
         /// Why.
         source: Box<kube::Error>,
     },
-    /// The parent.
-    #[error("failed to read checkpoint {namespace}/{name}, which is to be a parent")]
+    /// Another checkpoint: a parent, or one that a receiver is for.
+    #[error("failed to read checkpoint {namespace}/{name}")]
     Parent {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Box<kube::Error>,
+    },
+    /// The receiver.
+    #[error("failed to read receiver {namespace}/{name}")]
+    Receiver {
         /// Its namespace.
         namespace: String,
         /// Its name.
@@ -66,6 +76,7 @@ impl Error {
             Self::Pod { .. } => "PodUnreadable",
             Self::Node { .. } => "NodeUnreadable",
             Self::Parent { .. } => "ParentUnreadable",
+            Self::Receiver { .. } => "ReceiverUnreadable",
             Self::Chain { .. } => "ChainUnreadable",
         }
     }
@@ -84,6 +95,13 @@ pub async fn around(context: &Context, checkpoint: &ContainerCheckpoint) -> Resu
         Look::Node(name) => Ok(Around::Node {
             exists: node_exists(context, name).await?,
         }),
+        Look::Leaving(node, server) => Ok(Around::Leaving {
+            exists: match node {
+                Some(name) => node_exists(context, name).await?,
+                None => true,
+            },
+            receiver: leaving(context, checkpoint, server).await?,
+        }),
         Look::Source => {
             let found = surroundings(context, checkpoint).await?;
             Ok(Around::Source(Box::new(found)))
@@ -92,7 +110,7 @@ pub async fn around(context: &Context, checkpoint: &ContainerCheckpoint) -> Resu
 }
 
 /// Asks the API server about nodes that the watch does not know alone: the watch may be behind.
-async fn node_exists(context: &Context, name: &str) -> Result<bool, Error> {
+pub(crate) async fn node_exists(context: &Context, name: &str) -> Result<bool, Error> {
     if context.nodes.contains(name) {
         return Ok(true);
     }
@@ -122,18 +140,60 @@ async fn surroundings(
     let mut parent = None;
     let mut others = Vec::new();
     if let Some(reference) = &checkpoint.spec.options.parent_ref {
-        parent = read_parent(context, &key.namespace, &reference.name).await?;
+        parent = read_checkpoint(context, &key.namespace, &reference.name).await?;
         let finished = parent.as_ref().filter(|parent| parent.is_finished());
         let status = finished.and_then(|parent| parent.status.as_ref());
         if let Some(node) = status.and_then(|status| status.node_name.as_deref()) {
             others = read_chain(context, &key.namespace, node).await?;
         }
     }
+    let receiver = match checkpoint.spec.options.receiver() {
+        Some(name) => read_receiver(context, &key.namespace, name).await?,
+        None => None,
+    };
     Ok(Surroundings {
         pod,
         agent,
         parent: parent.map(Box::new),
         others,
+        receiver: receiver.map(Box::new),
+    })
+}
+
+/// The receiver; one that is not written as the API says counts as absent.
+async fn read_receiver(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<PageReceiver>, Error> {
+    if !names_an_object(name) {
+        return Ok(None);
+    }
+    let api: Api<DeserializeGuard<PageReceiver>> =
+        Api::namespaced(context.client.clone(), namespace);
+    let found = api.get_opt(name).await.map_err(|source| Error::Receiver {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        source: Box::new(source),
+    })?;
+    Ok(found.and_then(|guarded| guarded.0.ok()))
+}
+
+/// What there still is of the receiver that has a deleted checkpoint's memory.
+async fn leaving(
+    context: &Context,
+    checkpoint: &ContainerCheckpoint,
+    server: &PinnedServer,
+) -> Result<Receiver, Error> {
+    let namespace = checkpoint.metadata.namespace.as_deref().unwrap_or_default();
+    let found = read_receiver(context, namespace, &server.receiver).await?;
+    let same = |receiver: &PageReceiver| {
+        receiver.metadata.uid.as_deref() == Some(server.receiver_uid.as_str())
+    };
+    Ok(match found.filter(same) {
+        Some(receiver) if receiver.is_deleted() => Receiver::Going,
+        Some(_) => Receiver::There,
+        None => Receiver::Gone,
     })
 }
 
@@ -157,8 +217,8 @@ async fn read_pod(context: &Context, namespace: &str, name: &str) -> Result<Opti
     }
 }
 
-/// The parent; one that is not written as the API says counts as absent.
-async fn read_parent(
+/// A checkpoint by its name; one that is not written as the API says counts as absent.
+pub(crate) async fn read_checkpoint(
     context: &Context,
     namespace: &str,
     name: &str,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use stillframe_crds::{
-    CheckpointNode, ContainerCheckpoint, Reason, checkpoint::ContainerCheckpointStatus,
+    CheckpointNode, ContainerCheckpoint, PageReceiver, Reason,
+    checkpoint::ContainerCheckpointStatus, receiver::Sender,
 };
 
 use crate::pod::Pod;
@@ -14,6 +15,7 @@ mod capability;
 mod lifecycle;
 mod parent;
 mod probes;
+mod receiver;
 mod report;
 mod resolve;
 mod source;
@@ -46,6 +48,15 @@ pub enum Act {
     DropFinalizer,
     /// Delete the object, whose time to live is over.
     Delete,
+    /// Make the receiver that it names its own, unless that has changed meanwhile.
+    Claim(Box<PageReceiver>, Sender),
+    /// Delete the receiver that has its memory, which goes with it.
+    DeleteReceiver {
+        /// The receiver's name.
+        name: String,
+        /// The receiver's UID.
+        uid: String,
+    },
     /// Report that it waits.
     Wait(Box<ContainerCheckpointStatus>),
     /// Give it to its node's agent.
@@ -75,8 +86,26 @@ pub enum Around {
         /// It does.
         exists: bool,
     },
+    /// What keeps an object that was deleted.
+    Leaving {
+        /// Its node exists.
+        exists: bool,
+        /// The receiver that has its memory.
+        receiver: Receiver,
+    },
     /// What it needs to be assigned.
     Source(Box<Surroundings>),
+}
+
+/// The receiver of a checkpoint that was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receiver {
+    /// There is none, or it is another of that name.
+    Gone,
+    /// It is being deleted.
+    Going,
+    /// It is there.
+    There,
 }
 
 /// What an unassigned checkpoint needs to be assigned.
@@ -91,6 +120,8 @@ pub struct Surroundings {
     /// The checkpoints of the namespace that were assigned to the parent's node, with the parent
     /// itself. Empty unless the parent is finished.
     pub others: Vec<ContainerCheckpoint>,
+    /// The receiver that receiverRef names.
+    pub receiver: Option<Box<PageReceiver>>,
 }
 
 impl Plan {
@@ -121,12 +152,15 @@ impl Plan {
 #[must_use]
 pub fn plan(checkpoint: &ContainerCheckpoint, around: &Around, now: Timestamp) -> Plan {
     use lifecycle::Stage;
-    let exists = !matches!(around, Around::Node { exists: false });
+    let exists = !matches!(
+        around,
+        Around::Node { exists: false } | Around::Leaving { exists: false, .. }
+    );
     match lifecycle::stage(checkpoint) {
         Stage::Done => Plan::only(lifecycle::observe(checkpoint)),
         Stage::Unheld => lifecycle::hold(checkpoint),
         Stage::Removing { .. } if exists => Plan::nothing(),
-        Stage::Removing { .. } | Stage::Released => Plan::only(Act::DropFinalizer),
+        Stage::Removing { .. } | Stage::Released => lifecycle::let_go(checkpoint, around),
         Stage::Expiring { at } if at <= now => Plan::only(Act::Delete),
         Stage::Expiring { at } => Plan {
             act: lifecycle::observe(checkpoint),
@@ -135,7 +169,7 @@ pub fn plan(checkpoint: &ContainerCheckpoint, around: &Around, now: Timestamp) -
         Stage::Assigned { node } => lifecycle::watch(checkpoint, node, exists, now),
         Stage::Unassigned => match around {
             Around::Source(found) => source::decide(checkpoint, found, now),
-            Around::Nothing | Around::Node { .. } => Plan::nothing(),
+            Around::Nothing | Around::Node { .. } | Around::Leaving { .. } => Plan::nothing(),
         },
     }
 }

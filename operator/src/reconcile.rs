@@ -80,8 +80,13 @@ async fn steps(first: &ContainerCheckpoint, context: &Context) -> Result<Action,
     };
     let (plan, changed) = step(first, context).await?;
     // The finalizer alone brings nobody further, and waiting for its event would cost time.
+    let (plan, changed) = match (plan.act, changed) {
+        (Act::AddFinalizer, Some(held)) => step(&held, context).await?,
+        (act, changed) => (Plan { act, ..plan }, changed),
+    };
+    // Nor does what was done to the receiver, whose events may have come by now.
     let plan = match (plan.act, changed) {
-        (Act::AddFinalizer, Some(held)) => step(&held, context).await?.0,
+        (Act::Claim(..) | Act::DeleteReceiver { .. }, Some(same)) => step(&same, context).await?.0,
         (act, _) => Plan { act, ..plan },
     };
     Ok(plan.again.map_or_else(Action::await_change, |again| {
@@ -131,6 +136,11 @@ async fn tell(checkpoint: &ContainerCheckpoint, plan: &Plan, context: &Context, 
         Act::AddFinalizer => debug!("set the finalizer"),
         Act::DropFinalizer => info!("dropped the finalizer"),
         Act::Delete => info!("deleted the object, whose time to live was over"),
+        Act::Claim(receiver, _) => {
+            let receiver = receiver.metadata.name.as_deref().unwrap_or_default();
+            info!(receiver, "made the receiver the checkpoint's");
+        }
+        Act::DeleteReceiver { name, .. } => info!(receiver = name, "deleted the receiver"),
         Act::Wait(_) => info!("the checkpoint waits"),
         Act::Observe(_) => debug!("has seen a change after the end"),
         Act::Assign(status) => {

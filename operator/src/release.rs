@@ -3,13 +3,13 @@
 
 use std::io::{self, Write};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Client,
     api::{ListParams, Patch, PatchParams},
 };
 use serde_json::Value;
-use stillframe_crds::{ContainerCheckpoint, names};
+use stillframe_crds::{ContainerCheckpoint, PageReceiver, names};
 
 use crate::apply::finalizer_patch;
 
@@ -31,10 +31,10 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The objects could not be listed.
-    #[error("failed to list the checkpoints")]
+    #[error("failed to list the objects")]
     List(#[source] Box<kube::Error>),
     /// An object could not be read again.
-    #[error("failed to read checkpoint {name}")]
+    #[error("failed to read {name}")]
     Read {
         /// Its namespace and name.
         name: String,
@@ -42,7 +42,7 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// An object could not be let go.
-    #[error("failed to release checkpoint {name}")]
+    #[error("failed to release {name}")]
     Write {
         /// Its namespace and name.
         name: String,
@@ -50,7 +50,7 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// Somebody changes an object faster than it can be let go.
-    #[error("failed to release checkpoint {name}: somebody else keeps changing it")]
+    #[error("failed to release {name}: somebody else keeps changing it")]
     Overtaken {
         /// Its namespace and name.
         name: String,
@@ -89,32 +89,55 @@ fn release(metadata: &ObjectMeta, Options { all }: Options) -> Option<Value> {
 /// # Cancel safety
 /// Dropped, it has let some go; the next run does the rest.
 pub async fn run(client: Client, options: Options, out: &mut impl Write) -> Result<usize, Error> {
-    let everywhere: Api<ContainerCheckpoint> = Api::all(client.clone());
+    let checkpoints = all::<ContainerCheckpoint>(&client, options, out).await?;
+    let receivers = all::<PageReceiver>(&client, options, out).await?;
+    writeln!(
+        out,
+        "released {checkpoints} ContainerCheckpoints and {receivers} PageReceivers; images that are left stay on \
+         their nodes"
+    )?;
+    Ok(checkpoints + receivers)
+}
+
+/// Lets all objects of a kind go.
+async fn all<K: Kept>(
+    client: &Client,
+    options: Options,
+    out: &mut impl Write,
+) -> Result<usize, Error> {
+    let everywhere: Api<K> = Api::all(client.clone());
     let mut page = ListParams::default().limit(PAGE);
     let mut released = 0;
     loop {
         let list = everywhere.list_metadata(&page).await;
         let list = list.map_err(|source| Error::List(Box::new(source)))?;
         for object in list.items {
-            if let Some(name) = one(&client, object.metadata, options).await? {
+            if let Some(name) = one::<K>(client, object.metadata, options).await? {
                 writeln!(out, "released {name}")?;
                 released += 1;
             }
         }
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
-            None => break,
+            None => return Ok(released),
         }
     }
-    writeln!(
-        out,
-        "released {released} ContainerCheckpoints; images that are left stay on their nodes"
-    )?;
-    Ok(released)
 }
 
+/// A kind whose objects our finalizer keeps.
+trait Kept:
+    Clone
+    + std::fmt::Debug
+    + serde::de::DeserializeOwned
+    + kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+{
+}
+
+impl Kept for ContainerCheckpoint {}
+impl Kept for PageReceiver {}
+
 /// Lets one object go where it is to, and says its name then.
-async fn one(
+async fn one<K: Kept>(
     client: &Client,
     mut metadata: ObjectMeta,
     options: Options,
@@ -122,7 +145,7 @@ async fn one(
     let namespace = metadata.namespace.clone().unwrap_or_default();
     let object = metadata.name.clone().unwrap_or_default();
     let name = format!("{namespace}/{object}");
-    let api: Api<ContainerCheckpoint> = Api::namespaced(client.clone(), &namespace);
+    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
     let manager = PatchParams::apply(names::OPERATOR);
     for _ in 0..TRIES {
         let Some(patch) = release(&metadata, options) else {
@@ -163,6 +186,7 @@ mod tests {
     };
 
     const LIST: &str = "/apis/stillframe.dev/v1alpha1/containercheckpoints?&limit=500";
+    const RECEIVERS: &str = "/apis/stillframe.dev/v1alpha1/pagereceivers?&limit=500";
     const OBJECTS: &str = "/apis/stillframe.dev/v1alpha1/namespaces/shop/containercheckpoints";
 
     fn deleted(name: &str) -> ContainerCheckpoint {
@@ -238,13 +262,14 @@ mod tests {
                 "",
             ),
             letting_go(&two),
+            one_page(RECEIVERS, &[], ""),
         ];
         let (done, text) = told(Options::default(), steps).await;
         assert_eq!(done.unwrap(), 2);
         assert_eq!(
             text,
-            "released shop/one\nreleased shop/two\nreleased 2 ContainerCheckpoints; images that are \
-             left stay on their nodes\n"
+            "released shop/one\nreleased shop/two\nreleased 2 ContainerCheckpoints and 0 PageReceivers; images that \
+             are left stay on their nodes\n"
         );
     }
 
@@ -257,12 +282,14 @@ mod tests {
             letting_go(&object).failing(StatusCode::CONFLICT, "Conflict"),
             step(Method::GET, &path, partial(&object)),
             letting_go(&object),
+            one_page(RECEIVERS, &[], ""),
         ];
         let (done, _) = told(Options { all: true }, steps).await;
         assert_eq!(done.unwrap(), 1);
         let steps = vec![
             one_page(LIST, std::slice::from_ref(&object), ""),
             letting_go(&object).failing(StatusCode::NOT_FOUND, "NotFound"),
+            one_page(RECEIVERS, &[], ""),
         ];
         let (done, _) = told(Options { all: true }, steps).await;
         assert_eq!(done.unwrap(), 0);

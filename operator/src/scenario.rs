@@ -144,6 +144,8 @@ pub(crate) fn context(client: Client) -> Arc<Context> {
         events: Events::new(client.clone(), "test".into()),
         client,
         agents,
+        checkpoints: reflector::store().0,
+        receivers: reflector::store().0,
         nodes,
         index: Index::default(),
         written: Written::default(),

@@ -23,7 +23,7 @@ use crate::{
     index::{Index, Key},
 };
 
-mod guard;
+pub(crate) mod guard;
 
 /// Objects in one answer to a list.
 const PAGE: u32 = 250;
@@ -39,6 +39,8 @@ pub enum Cache {
     Pods = 4,
     /// The nodes.
     Nodes = 8,
+    /// The receivers.
+    Receivers = 16,
 }
 
 /// Which caches are complete.
@@ -52,7 +54,7 @@ impl Default for Synced {
 }
 
 impl Synced {
-    const ALL: u8 = 15;
+    const ALL: u8 = 31;
 
     /// Notes that a cache is complete.
     pub fn mark(&self, cache: Cache) {
@@ -87,16 +89,18 @@ pub struct Watches {
     pub context: Arc<Context>,
     /// What it wakes.
     pub queue: Queue,
+    /// The same for receivers.
+    pub receivers: Queue,
     /// What it completes.
     pub synced: Synced,
 }
 
-fn config() -> watcher::Config {
+pub(crate) fn config() -> watcher::Config {
     watcher::Config::default().page_size(PAGE)
 }
 
 impl Watches {
-    fn wake(&self, keys: impl IntoIterator<Item = Key>) {
+    pub(crate) fn wake(&self, keys: impl IntoIterator<Item = Key>) {
         for key in keys {
             // Nobody listens any more only when the process ends.
             let _ = self.queue.send(key);
@@ -141,6 +145,7 @@ impl Watches {
                 index.put(object);
                 self.wake([Key::of(object)]);
                 self.wake(concerned(index, object));
+                self.wake_its_receiver(object);
             }
             Event::Delete(object) => {
                 let key = Key::of(object);
@@ -150,9 +155,16 @@ impl Watches {
                     self.context.written.forget(uid);
                 }
                 self.wake(concerned(index, object));
+                self.wake_its_receiver(object);
             }
         }
         self.context.metrics.unfinished(index.counts());
+    }
+
+    fn wake_its_receiver(&self, object: &ContainerCheckpoint) {
+        if let Some(name) = object.spec.options.receiver() {
+            self.wake_receiver(Key::new(&Key::of(object).namespace, name));
+        }
     }
 
     /// Follows what the agents report until the process ends.
@@ -175,8 +187,10 @@ impl Watches {
                 Event::InitDone => {
                     self.synced.mark(Cache::Agents);
                     self.wake(self.context.index.waiting());
+                    self.wake_receivers();
                 }
                 Event::Apply(node) | Event::Delete(node) => {
+                    self.wake_receivers();
                     let name = node.metadata.name.as_deref().unwrap_or_default();
                     self.wake(self.context.index.waiting_on_node(name));
                 }
@@ -226,12 +240,14 @@ impl Watches {
                     let used = index.nodes();
                     let gone = used.iter().filter(|name| !nodes.contains(name));
                     gone.for_each(|name| self.wake(index.on_node(name)));
+                    self.wake_receivers();
                 }
                 Event::Apply(node) => nodes.insert(Key::of(&node).name),
                 Event::Delete(node) => {
                     let name = Key::of(&node).name;
                     nodes.remove(&name);
                     self.wake(index.on_node(&name));
+                    self.wake_receivers();
                 }
             },
         )
@@ -254,7 +270,7 @@ fn concerned(index: &Index, object: &ContainerCheckpoint) -> Vec<Key> {
 
 /// Hands every event to `each`; what goes wrong in between is logged, and the stream, which backs
 /// off, is polled again.
-async fn follow<K>(
+pub(crate) async fn follow<K>(
     events: impl Stream<Item = watcher::Result<Event<K>>>,
     what: &'static str,
     mut each: impl FnMut(Event<K>),

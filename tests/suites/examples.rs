@@ -16,7 +16,7 @@ use rig::mission::{condition_of, files};
 use rig::node::PATIENCE;
 use rig::{Checkpoint, Cluster, Mission, Node, Values};
 
-/// The address of the page server in `page-server.yaml`.
+/// The address of the page server in `page-server-address.yaml`.
 const PAGE_SERVER: &str = "10.0.0.7";
 
 /// The cluster, whose administrator has allowed the page server of the example.
@@ -108,6 +108,7 @@ fn no_example_is_forgotten_here() {
         "checkpoint.yaml",
         "counter.yaml",
         "forensics.yaml",
+        "page-server-address.yaml",
         "page-server.yaml",
         "pre-copy.yaml",
     ];
@@ -202,7 +203,7 @@ fn memory_goes_to_the_page_server() {
         assert!(Instant::now() < deadline, "{}", server.log());
         sleep(Duration::from_millis(50));
     }
-    place.apply("page-server.yaml");
+    place.apply("page-server-address.yaml");
     let checkpoint = place.checkpoint("counter-remote");
     checkpoint.wait_ready();
     let pages = |files: &[String]| files.iter().any(|name| name.starts_with("pages-"));
@@ -213,6 +214,25 @@ fn memory_goes_to_the_page_server() {
     );
     assert!(pages(&there), "{there:?}");
     assert_eq!(server.wait(PATIENCE), Some(0), "{}", server.log());
+    place.counts_beyond(place.count());
+    place.leave();
+}
+
+/// With two nodes and keys it is shown in the suite `page_server`. Here nothing is switched on for it, as in any new installation.
+#[test]
+#[ignore = "needs the node root: run make test"]
+fn memory_goes_to_no_receiver_until_receiving_is_switched_on() {
+    let place = Place::with_counter("receiver");
+    place.apply("page-server.yaml");
+    place
+        .checkpoint("counter-elsewhere")
+        .wait_failed("ReceiverNotReady");
+    let args = ["get", "pgrecv", "counter-memory", "--namespace", "receiver"];
+    let reason = "--output=jsonpath={.status.failure.reason}";
+    let reason = mission()
+        .cluster()
+        .kubectl(&[&args[..], &[reason]].concat());
+    assert_eq!(reason, "ReceivingNotAllowed");
     place.counts_beyond(place.count());
     place.leave();
 }

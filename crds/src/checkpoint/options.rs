@@ -30,6 +30,10 @@ use super::ByteCount;
         "message": "with lazyPages pageServer.address is where the pod's node serves: use one of its IP addresses, or 0.0.0.0 for the address that the cluster knows it by",
     },
     {
+        "rule": "!self.lazyPages || !has(self.pageServer) || !has(self.pageServer.receiverRef)",
+        "message": "lazyPages serves the memory and a receiver is not served: use pageServer with address and port",
+    },
+    {
         "rule": "!(has(self.parentRef) && has(self.parentPath))",
         "message": "parentRef and parentPath name the same thing: use one of them",
     },
@@ -161,6 +165,13 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The receiver that the memory goes to, where one is named.
+    #[must_use]
+    pub fn receiver(&self) -> Option<&str> {
+        let reference = self.page_server.as_ref()?.receiver_ref.as_ref()?;
+        Some(&reference.name)
+    }
+
     /// Whether the container ends with the dump.
     #[must_use]
     pub fn ends_the_container(&self) -> bool {
@@ -242,22 +253,37 @@ pub enum NetworkLock {
     Skip,
 }
 
-/// Where the memory is sent.
+/// Where the memory is sent: an address and a port, or a receiver.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "has(self.receiverRef) ? !has(self.address) && !has(self.port) : has(self.address) && has(self.port)",
+        "message": "use either address and port, or receiverRef",
+    },
+    {
+        "rule": "!has(self.receiverRef) || self.tls",
+        "message": "tls is for the receiver to say: leave it out here, and set it in the PageReceiver",
+    },
+]))]
 pub struct PageServer {
     /// The server's IP address or name. The agent sends memory only to addresses that its
     /// administrator has allowed. With lazyPages it is where the pod's node serves: one of the node's
     /// IP addresses, or 0.0.0.0 for the one that the cluster knows it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    pub address: String,
+    pub address: Option<String>,
     /// The server's TCP port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65_535))]
-    pub port: u16,
+    pub port: Option<u16>,
     /// Encrypt the memory on its way, with the keys of the node. With lazyPages whoever fetches it
     /// then needs keys of the same authority.
     #[serde(default = "encrypted")]
     pub tls: bool,
+    /// A `PageReceiver` of this namespace, which receives no other checkpoint's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receiver_ref: Option<ObjectName>,
 }
 
 fn encrypted() -> bool {

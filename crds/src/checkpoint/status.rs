@@ -43,6 +43,9 @@ pub struct ContainerCheckpointStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400))]
     pub max_pause_seconds: Option<u32>,
+    /// Where the memory goes, of a checkpoint that names a receiver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_server: Option<PinnedServer>,
     /// How often a dump was tried. Only what failed before the container first stood still is
     /// tried again.
     #[serde(default)]
@@ -98,6 +101,26 @@ pub struct ContainerCheckpointStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
     )]
     pub conditions: Vec<Condition>,
+}
+
+/// A receiver that a checkpoint's memory goes to, as it was when the checkpoint was assigned.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PinnedServer {
+    /// The receiver's name.
+    pub receiver: String,
+    /// The receiver's UID.
+    #[serde(rename = "receiverUID")]
+    pub receiver_uid: String,
+    /// The node that receives.
+    pub node_name: String,
+    /// Its address.
+    pub address: String,
+    /// Its TCP port.
+    #[schemars(range(min = 1, max = 65_535))]
+    pub port: u16,
+    /// Whether the memory is encrypted on its way.
+    pub tls: bool,
 }
 
 fn unseen() -> i64 {

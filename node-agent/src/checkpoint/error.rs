@@ -140,6 +140,9 @@ pub enum Error {
     /// CRIU reported success, and the image is not complete.
     #[error("the image is not complete: {0}")]
     Incomplete(#[source] images::Error),
+    /// The memory was sent, and is not there.
+    #[error("the memory did not arrive: {0}")]
+    OtherHalf(String),
     /// The image is complete, and could not be flushed or named. Where the container has ended, it
     /// is kept under its unfinished name.
     #[error("the image is complete and could not be published: {0}")]
@@ -178,6 +181,7 @@ impl Error {
             Self::Still(_) => "NeverStill",
             Self::Rootfs(source) => source.reason(),
             Self::Incomplete(_) => "ImageIncomplete",
+            Self::OtherHalf(_) => "ReceiverFailed",
             Self::Publish(_) => "PublishFailed",
         }
     }

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::{CgroupsMode, Kind, PageServer, Request, lock::Method};
 use crate::{
-    criu::messages::{CgMode, CriuOpts, CriuReq, ExtMountMap, PageServerInfo, ReqType},
+    criu::{
+        Tls,
+        messages::{CgMode, CriuOpts, CriuReq, ExtMountMap, PageServerInfo, ReqType},
+    },
     runtime::{Container, external::ExternalMount},
 };
 
@@ -142,20 +145,9 @@ fn server_info(server: &PageServer) -> PageServerInfo {
 /// The options that keep the connection to a page server private, and no others. The command knows
 /// no such thing, as runc.
 fn tls_options(server: Option<&PageServer>) -> CriuOpts {
-    let text = |path: &Path| Some(path.to_string_lossy().into_owned());
     let tls = server.filter(|server| is_used(server));
-    let Some(tls) = tls.and_then(|server| server.tls.as_ref()) else {
-        return CriuOpts::default();
-    };
-    CriuOpts {
-        tls: Some(true),
-        tls_cacert: text(&tls.ca),
-        tls_cacrl: tls.revoked.as_deref().and_then(text),
-        tls_cert: text(&tls.certificate),
-        tls_key: text(&tls.key),
-        tls_no_cn_verify: Some(!tls.check_name),
-        ..CriuOpts::default()
-    }
+    let tls = tls.and_then(|server| server.tls.as_ref());
+    tls.map(Tls::options).unwrap_or_default()
 }
 
 fn mount_map(mount: ExternalMount) -> ExtMountMap {
@@ -204,7 +196,6 @@ pub(super) fn config_file<'a>(annotation: Option<&'a str>, default: &'a Path) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::Tls;
 
     const EARLY: FreezeFacts = FreezeFacts {
         kind: Kind::Dump,

@@ -23,6 +23,8 @@ impl Dump<'_> {
         };
         if !self.ends_container() {
             self.proof(self.durable()).check(kind)?;
+            let confirmed = observer.confirm(self.deadline());
+            confirmed.map_err(Error::OtherHalf)?;
         }
         let pause = seen.pause();
         let mut warnings = seen.warnings;

@@ -1,6 +1,9 @@
 //! What a checkpoint came to, and the steps it passes on the way.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 
@@ -61,6 +64,17 @@ pub enum Step {
 pub trait Observer: std::fmt::Debug {
     /// A step has been reached.
     fn step(&mut self, step: Step);
+
+    /// All of this half of the image is written and proved. Asked whether the other half has arrived as
+    /// well, where memory went elsewhere: while the tasks still stand if they are to end, and otherwise
+    /// before the image gets its final name. To be answered by then.
+    ///
+    /// # Errors
+    /// That it has not, in words; the checkpoint has failed then, and the container goes on.
+    fn confirm(&mut self, until: Option<Instant>) -> Result<(), String> {
+        let _ = until;
+        Ok(())
+    }
 
     /// The image is complete and gets its final name next: what the report will say, but for
     /// `publish_microseconds`. Whoever notes it now knows of a found image how it was made.

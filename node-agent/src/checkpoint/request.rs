@@ -3,6 +3,7 @@
 use std::{os::fd::RawFd, path::PathBuf, str::FromStr, time::Duration};
 
 use super::{Admitted, Keep};
+use crate::criu::Tls;
 
 /// A checkpoint as asked for. Nothing in it has been tried against the container yet.
 #[derive(Debug, Clone)]
@@ -121,21 +122,6 @@ pub struct PageServer {
     pub port: i32,
     /// How the connection is kept private; runc has none.
     pub tls: Option<Tls>,
-}
-
-/// TLS with a page server. The files are PEM, and read by CRIU.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// Certificate of the authority that both sides trust.
-    pub ca: PathBuf,
-    /// Revoked certificates.
-    pub revoked: Option<PathBuf>,
-    /// Our certificate.
-    pub certificate: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-    /// The server's certificate has to name the address.
-    pub check_name: bool,
 }
 
 /// `--manage-cgroups-mode`.

@@ -252,12 +252,13 @@ impl Dump<'_> {
         });
         let marker = (self.container.flavour == Flavour::Runc)
             .then(|| self.container.state_dir.join("checkpoint"));
-        let deadline = self.request.timeout.map(|timeout| self.started + timeout);
+        let deadline = self.deadline();
         let mut watch = Watch {
             guard: &self.target.guard,
             freezer: self.target.freezer.as_ref().filter(|_| early),
             hold: self.hold(),
             max_pause: self.request.max_pause,
+            deadline,
             marker,
             image: self.dirs.image.clone(),
             // What ends is proved while it can still be kept; what goes on is not kept waiting.
@@ -282,6 +283,10 @@ impl Dump<'_> {
                 Err(refusal.unwrap_or_else(|| self.failed(source, serving)))
             }
         }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.request.timeout.map(|timeout| self.started + timeout)
     }
 
     fn hold(&self) -> Option<Hold<'_>> {

@@ -73,6 +73,8 @@ pub(super) struct Watch<'a> {
     /// Freeze this before tasks could come free with connections that CRIU has stopped.
     pub(super) hold: Option<Hold<'a>>,
     pub(super) max_pause: Option<Duration>,
+    /// When the whole request is over.
+    pub(super) deadline: Option<Instant>,
     /// runc's marker in its state directory.
     pub(super) marker: Option<PathBuf>,
     /// Where the image is written.
@@ -150,6 +152,8 @@ impl Watch<'_> {
         }
         if let Some(proof) = &self.proof {
             proof.check(images::Kind::Dump)?;
+            let until = self.pause_deadline().into_iter().chain(self.deadline).min();
+            self.observer.confirm(until).map_err(Error::OtherHalf)?;
             self.let_end();
         }
         self.observer.step(Step::Dumped);

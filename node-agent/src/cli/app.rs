@@ -213,6 +213,8 @@ pub(crate) fn read_globals(
 pub(crate) enum Verb {
     /// `checkpoint`, with its flags read.
     Checkpoint(Parsed),
+    /// `page-server`, with its arguments unread.
+    PageServer(Vec<OsString>),
     /// `preflight`, with its arguments unread.
     Preflight(Vec<OsString>),
     /// `run`, with its arguments unread.
@@ -229,6 +231,7 @@ pub(crate) fn read_verb(args: &[OsString], names: &Names, globals: &Path) -> Res
     };
     match verb.as_bytes() {
         b"checkpoint" => read_checkpoint(rest, names).map(Verb::Checkpoint),
+        b"page-server" => Ok(Verb::PageServer(rest.to_vec())),
         b"preflight" => Ok(Verb::Preflight(rest.to_vec())),
         b"run" => Ok(Verb::Run(rest.to_vec())),
         b"help" | b"h" => Err(help_topic(rest, names, globals)),
@@ -272,6 +275,7 @@ fn help_topic(args: &[OsString], names: &Names, globals: &Path) -> Stop {
     match topic.as_bytes() {
         b"" => Stop::shown(program_help(names, &global_flags(globals))),
         b"checkpoint" => Stop::shown(checkpoint_help(names)),
+        b"page-server" => Stop::shown(super::page_server::help()),
         b"preflight" => Stop::shown(super::preflight::help()),
         b"run" => Stop::shown(super::run::help()),
         b"help" | b"h" => Stop::shown(help_of_help()),

@@ -72,6 +72,10 @@ pub struct Arguments {
     /// Where memory may go.
     #[command(flatten)]
     pub page_servers: PageServers,
+    /// The node's address on which the memory of other nodes' checkpoints is received, as objects ask for
+    /// it; nothing is received without.
+    #[arg(long, env = "STILLFRAME_RECEIVE_ADDRESS", value_name = "ADDRESS")]
+    pub receive_address: Option<IpAddr>,
     /// Where /livez and /readyz answer; off: nowhere.
     #[arg(
         long,
@@ -160,7 +164,7 @@ impl FromStr for Address {
 }
 
 /// Seconds, or with ms, s, m or h.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = match &text[digits.len()..] {
         "ms" => 1,

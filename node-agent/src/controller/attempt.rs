@@ -7,7 +7,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use stillframe_crds::{ContainerCheckpoint, Reason, checkpoint::LazyPages};
+use stillframe_crds::{
+    ContainerCheckpoint, Reason,
+    checkpoint::{LazyPages, Part},
+};
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
@@ -18,6 +21,7 @@ use super::{
     lazy,
     order::{Dirs, Order},
     place::{self, Owner, Place, SavedReport},
+    receipt::Receipt,
     report,
     salvage::partial,
 };
@@ -142,6 +146,7 @@ impl<D: Dumper> Attempt<'_, D> {
         let (steps, mut heard) = mpsc::unbounded_channel();
         let (context, order) = (Arc::clone(&self.job.context), Arc::clone(self.order));
         let place = self.place.clone();
+        let receipt = self.receipt(&cancel);
         let mut running = tokio::task::spawn_blocking(move || {
             let mut notes = Pad {
                 place,
@@ -149,10 +154,16 @@ impl<D: Dumper> Attempt<'_, D> {
                 steps,
                 stopped: None,
                 stood: None,
+                receipt,
+                other: None,
             };
             let done = context
                 .dumper
                 .dump(&order, &found, dirs, &bounds, &mut notes);
+            let done = done.map(|saved| SavedReport {
+                other: notes.other.clone(),
+                ..saved
+            });
             done.map_err(|failed| Fault {
                 failed,
                 stood: notes.stood(),
@@ -183,6 +194,18 @@ impl<D: Dumper> Attempt<'_, D> {
         }
     }
 
+    /// What is to be asked for about the memory, where a receiver has it.
+    fn receipt(&self, cancel: &Cancel) -> Option<Receipt> {
+        let server = self.order.server.as_ref()?.receiver.clone()?;
+        Some(Receipt {
+            client: self.job.context.writer.client().clone(),
+            namespace: self.order.namespace.clone(),
+            server,
+            cancel: cancel.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        })
+    }
+
     /// Lazy pages are the one step that others wait for.
     async fn heard(&mut self, step: Step) {
         let Some(offer) = self.offer().filter(|_| step == Step::Serving) else {
@@ -193,7 +216,7 @@ impl<D: Dumper> Attempt<'_, D> {
         };
         let writer = self.job.context.writer.clone();
         if let Ok(super::status::Written::Stored(object)) =
-            writer.write(&self.job.object, say).await
+            writer.write(&*self.job.object, say).await
         {
             self.job.object = object;
         }
@@ -201,7 +224,7 @@ impl<D: Dumper> Attempt<'_, D> {
 
     /// Where lazy pages are to be fetched, if there are any.
     fn offer(&self) -> Option<LazyPages> {
-        let server = self.order.options.page_server.as_ref();
+        let server = self.order.server.as_ref();
         let server = server.filter(|_| self.order.options.lazy_pages)?;
         let address = lazy::told(server, self.job.context.address);
         Some(LazyPages {
@@ -252,6 +275,9 @@ struct Pad {
     steps: mpsc::UnboundedSender<Step>,
     stopped: Option<Instant>,
     stood: Option<Duration>,
+    receipt: Option<Receipt>,
+    /// The other half of the image.
+    other: Option<Part>,
 }
 
 impl Pad {
@@ -277,8 +303,18 @@ impl Notes for Pad {
         let _ = self.steps.send(step);
     }
 
+    fn confirm(&mut self, until: Option<Instant>) -> Result<(), String> {
+        if let Some(receipt) = &self.receipt {
+            self.other = Some(receipt.wait(until)?);
+        }
+        Ok(())
+    }
+
     fn complete(&mut self, report: &SavedReport) {
-        self.owner.report = Some(report.clone());
+        self.owner.report = Some(SavedReport {
+            other: self.other.clone(),
+            ..report.clone()
+        });
         if let Err(error) = self.place.record(&self.owner) {
             warn!(error = chain(&error), "could not note a complete image");
         }

@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -44,6 +44,14 @@ pub use dedup::Deduplicated;
 pub trait Notes: Send {
     /// A step has been reached.
     fn step(&mut self, step: Step);
+    /// This half of the image is complete; whether the other one has arrived as well.
+    ///
+    /// # Errors
+    /// That it has not, in words.
+    fn confirm(&mut self, until: Option<Instant>) -> Result<(), String> {
+        let _ = until;
+        Ok(())
+    }
     /// The image is complete and gets its final name next.
     fn complete(&mut self, report: &SavedReport);
 }
@@ -197,7 +205,8 @@ impl Dumper for Criu {
         .map_err(|error| Failed {
             retryable: failure::retryable(&error),
             failure: Box::new(failure::of(&error, log.exists().then_some(log.as_path()))),
-        })?;
+        })
+        .map_err(|failed| unasked_parent(order, failed))?;
         let restorable = observer.restorable.verdict.take();
         let ended = Time(Timestamp::now());
         let mut saved = SavedReport::of(&report, Some(runtime), started, ended);
@@ -243,18 +252,20 @@ impl Criu {
 
     /// Makes sure that memory may go where the order says, and says who may fetch it if anybody.
     fn memory_may_go(&self, order: &Order) -> Result<Option<Admitted>, Failed> {
-        match &order.options.page_server {
-            Some(server) if !order.options.lazy_pages => {
-                page_server::address(server, &self.page_servers).map(|_| None)
-            }
-            _ => lazy::admitted(&order.options, &self.page_servers, self.address),
+        let Some(server) = &order.server else {
+            return Ok(None);
+        };
+        if order.options.lazy_pages {
+            lazy::admitted(&order.options, server, &self.page_servers, self.address).map(Some)
+        } else {
+            page_server::address(server, &self.page_servers).map(|_| None)
         }
     }
 
     /// Has the engine send memory where the order says, or serve it to whom the order names.
     fn lead_memory(&self, request: &mut Request, order: &Order) -> Result<(), Failed> {
         request.lazy_pages_for = self.memory_may_go(order)?;
-        let asked = order.options.page_server.as_ref();
+        let asked = order.server.as_ref();
         let Some((server, asked)) = request.page_server.as_mut().zip(asked) else {
             return Ok(());
         };
@@ -262,7 +273,7 @@ impl Criu {
             // The address that is allowed, not whatever the name means to CRIU.
             server.address = page_server::address(asked, &self.page_servers)?.to_string();
         }
-        let keys = self.page_servers.keys.as_deref().filter(|_| asked.tls);
+        let keys = self.page_servers.keys.as_ref().filter(|_| asked.tls);
         server.tls = keys.map(|keys| page_server::tls(keys, &asked.address));
         Ok(())
     }
@@ -281,7 +292,7 @@ impl Criu {
         container: &Container,
         files: u64,
     ) -> Result<Option<Promise>, Failed> {
-        let memory = match &order.options.page_server {
+        let memory = match &order.server {
             Some(_) => MemoryGoes::Elsewhere,
             None => MemoryGoes::ToDisk,
         };
@@ -300,6 +311,17 @@ impl Criu {
         let promise = self.promises.promise(namespace, limit, needed, used)?;
         Ok(Some(promise))
     }
+}
+
+/// A server that wants TLS answers a sender in the clear with an alert, and CRIU takes that for word of a
+/// parent image.
+fn unasked_parent(order: &Order, failed: Failed) -> Failed {
+    let in_the_clear = order.server.as_ref().is_some_and(|server| !server.tls);
+    if in_the_clear && order.parent.is_none() && failed.reason() == Reason::ParentImageMissing {
+        let message = "the page server answers what none does in the clear: it may want TLS";
+        return Failed::of(Reason::PageServerTlsFailed, message);
+    }
+    failed
 }
 
 fn running(container: &Container) -> Result<(), Failed> {
@@ -387,6 +409,10 @@ impl std::fmt::Debug for Adapter<'_> {
 impl Observer for Adapter<'_> {
     fn step(&mut self, step: Step) {
         self.notes.step(step);
+    }
+
+    fn confirm(&mut self, until: Option<Instant>) -> Result<(), String> {
+        self.notes.confirm(until)
     }
 
     fn complete(&mut self, report: &Report) {

@@ -11,7 +11,7 @@ use crate::{
         self, Stop, Why, config,
         log::{self, Told},
     },
-    images,
+    images, receive,
     runtime::{self, Status, guard, locate},
 };
 
@@ -119,6 +119,22 @@ pub fn of_config(error: &config::Error) -> Failure {
     new(words::reason(error.reason()), Some(&chain(error)))
 }
 
+/// Memory of another node's checkpoint that was not received.
+#[must_use]
+pub fn of_receiving(error: &receive::Error) -> Failure {
+    let tls = error
+        .log()
+        .filter(|log| log.is_file())
+        .and_then(log::classify)
+        .is_some_and(|told| told.cause == log::Cause::PageServerTlsFailed);
+    let reason = if tls {
+        Reason::PageServerTlsFailed
+    } else {
+        words::reason(error.reason())
+    };
+    new(reason, Some(&chain(error)))
+}
+
 /// Why a container in this state is not dumped, if it is not.
 #[must_use]
 pub fn of_status(status: Status) -> Option<Failure> {
@@ -177,6 +193,7 @@ pub fn retryable(error: &checkpoint::Error) -> bool {
         | Error::Rootfs(_)
         | Error::Dump { .. }
         | Error::Incomplete(_)
+        | Error::OtherHalf(_)
         | Error::Publish(_) => false,
     }
 }

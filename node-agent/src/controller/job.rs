@@ -168,7 +168,7 @@ impl<D: Dumper> Job<D> {
     ) -> Result<(), Halt> {
         let writer = self.context.writer.clone();
         let object = self.object.clone();
-        let write = async move { writer.write(&object, wanted).await };
+        let write = async move { writer.write(&*object, wanted).await };
         match self.unless_called_off(write).await? {
             Ok(Written::Stored(object)) => {
                 self.object = object;
@@ -246,7 +246,7 @@ impl<D: Dumper> Job<D> {
             let now = Timestamp::now();
             wanted(object).then(|| report::finished(object, &node, &path, saved, now))
         };
-        let written = self.context.writer.write(&self.object, say).await;
+        let written = self.context.writer.write(&*self.object, say).await;
         let keeps = self.object.spec.deletion_policy == DeletionPolicy::Retain;
         let too_late = match &written {
             Ok(Written::Unwanted(object)) => object.is_finished() && !object.is_deleted(),
@@ -279,7 +279,7 @@ impl<D: Dumper> Job<D> {
         let say = |object: &ContainerCheckpoint| {
             wanted(object).then(|| report::failed(object, &failed.failure, pause, Timestamp::now()))
         };
-        let written = self.context.writer.write(&self.object, say).await;
+        let written = self.context.writer.write(&*self.object, say).await;
         self.told(written).await
     }
 

@@ -12,12 +12,12 @@ use nix::{
         AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt::ReuseAddr,
     },
 };
-use stillframe_crds::{
-    Reason,
-    checkpoint::{Options, PageServer},
-};
+use stillframe_crds::{Reason, checkpoint::Options};
 
-use super::{failed::Failed, page_server::Allowances};
+use super::{
+    failed::Failed,
+    page_server::{Allowances, Target},
+};
 use crate::{
     checkpoint::{Admitted, Network},
     host,
@@ -41,12 +41,10 @@ struct Found {
 /// Memory may not go there, or this node cannot serve it. Nothing has been touched.
 pub(super) fn admitted(
     options: &Options,
+    server: &Target,
     allowances: &Allowances,
     address: Option<IpAddr>,
-) -> Result<Option<Admitted>, Failed> {
-    let Some(server) = options.page_server.as_ref().filter(|_| options.lazy_pages) else {
-        return Ok(None);
-    };
+) -> Result<Admitted, Failed> {
     let peers = peers(options, server, allowances)?;
     let found = Found {
         addresses: addresses()?,
@@ -55,13 +53,13 @@ pub(super) fn admitted(
         taken: is_taken(server.port),
     };
     let address = served(server, address, &found)?;
-    Ok(Some(Admitted { address, peers }))
+    Ok(Admitted { address, peers })
 }
 
 /// Where the memory of an object can be fetched: at the address that it names, or at the one that the
 /// cluster knows this node by.
 #[must_use]
-pub(super) fn told(server: &PageServer, known_by: Option<IpAddr>) -> Option<IpAddr> {
+pub(super) fn told(server: &Target, known_by: Option<IpAddr>) -> Option<IpAddr> {
     let named = server.address.parse::<IpAddr>().ok();
     named
         .filter(|address| !address.is_unspecified())
@@ -71,7 +69,7 @@ pub(super) fn told(server: &PageServer, known_by: Option<IpAddr>) -> Option<IpAd
 /// Who may fetch: all of whom memory may be sent to, or nobody.
 fn peers(
     options: &Options,
-    server: &PageServer,
+    server: &Target,
     allowances: &Allowances,
 ) -> Result<Vec<Network>, Failed> {
     if server.tls && allowances.keys.is_none() {
@@ -100,11 +98,11 @@ fn peers(
 
 /// The one address to come to, where the object names one.
 fn served(
-    server: &PageServer,
+    server: &Target,
     known_by: Option<IpAddr>,
     found: &Found,
 ) -> Result<Option<IpAddr>, Failed> {
-    let PageServer { address, port, .. } = server;
+    let Target { address, port, .. } = server;
     let invalid = |message: String| Failed::of(Reason::InvalidSpec, message);
     let named: IpAddr = address.parse().map_err(|_| {
         invalid(format!(
@@ -171,16 +169,20 @@ mod tests {
 
     use super::*;
 
-    fn options(address: &str, peers: &[&str]) -> Options {
+    fn options(peers: &[&str]) -> Options {
         Options {
             lazy_pages: true,
             lazy_peers: peers.iter().map(|peer| Peer((*peer).to_owned())).collect(),
-            page_server: Some(PageServer {
-                address: address.to_owned(),
-                port: 27_277,
-                tls: false,
-            }),
             ..Options::default()
+        }
+    }
+
+    fn at(address: &str) -> Target {
+        Target {
+            address: address.to_owned(),
+            port: 27_277,
+            tls: false,
+            receiver: None,
         }
     }
 
@@ -192,9 +194,7 @@ mod tests {
     }
 
     fn who(list: &[&str], of: &[&str]) -> Result<Vec<String>, Reason> {
-        let options = options("0.0.0.0", of);
-        let server = options.page_server.clone().unwrap();
-        match peers(&options, &server, &allow(list)) {
+        match peers(&options(of), &at("0.0.0.0"), &allow(list)) {
             Ok(peers) => Ok(peers.iter().map(ToString::to_string).collect()),
             Err(failed) => Err(failed.reason()),
         }
@@ -222,9 +222,12 @@ mod tests {
 
     #[test]
     fn encryption_needs_keys() {
-        let mut options = options("0.0.0.0", &["10.0.0.8"]);
-        options.page_server.as_mut().unwrap().tls = true;
-        let failed = admitted(&options, &allow(&["10.0.0.8"]), None).unwrap_err();
+        let server = Target {
+            tls: true,
+            ..at("0.0.0.0")
+        };
+        let options = options(&["10.0.0.8"]);
+        let failed = admitted(&options, &server, &allow(&["10.0.0.8"]), None).unwrap_err();
         assert_eq!(failed.reason(), Reason::PageServerKeysMissing);
     }
 
@@ -238,7 +241,7 @@ mod tests {
         };
         let node = Some("10.0.0.7".parse().unwrap());
         let asked = |address: &str, known_by, found: &Found| {
-            let server = options(address, &[]).page_server.unwrap();
+            let server = at(address);
             served(&server, known_by, found)
                 .map(|address| (address, told(&server, known_by)))
                 .map_err(|failed| (failed.reason(), failed.failure.message))
@@ -286,11 +289,5 @@ mod tests {
     fn this_node_has_a_loopback_address() {
         let all = addresses().unwrap();
         assert!(all.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)), "{all:?}");
-    }
-
-    #[test]
-    fn what_asks_for_no_lazy_pages_admits_nobody() {
-        let options = Options::default();
-        assert_eq!(admitted(&options, &allow(&[]), None).unwrap(), None);
     }
 }

@@ -142,5 +142,6 @@ fn measured(place: &Place) -> SavedReport {
         warnings: vec!["the agent was restarted before it could note the dump's figures".into()],
         restorable: kept::judge(&place.image_dir()),
         dedup: None,
+        other: None,
     }
 }

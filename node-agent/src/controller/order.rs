@@ -10,7 +10,7 @@ use stillframe_crds::{
     names,
 };
 
-use super::failed::Failed;
+use super::{failed::Failed, page_server::Target};
 use crate::{
     checkpoint::{self, Image, Keep, Kind, PageServer, Parent, Request},
     criu::config::{Allowed, CgroupsMode as SiteCgroups, LockMethod},
@@ -48,6 +48,8 @@ pub struct Order {
     pub parent: Option<RelativePath>,
     /// How long the container may stand still.
     pub max_pause: Option<Duration>,
+    /// Where the memory goes, if not to disk.
+    pub server: Option<Target>,
 }
 
 /// Directories on this node.
@@ -99,6 +101,13 @@ impl Order {
             })?),
             (None, path) => path.clone(),
         };
+        let server = match &options.page_server {
+            Some(asked) => Some(
+                Target::of(asked, status.page_server.as_ref())
+                    .ok_or_else(|| missing("pageServer"))?,
+            ),
+            None => None,
+        };
         let pod_uid = status.pod_uid.ok_or_else(|| missing("podUID"))?;
         Ok(Self {
             namespace: object.namespace().unwrap_or_default(),
@@ -114,6 +123,7 @@ impl Order {
             image: image_path(object),
             parent,
             max_pause: status.max_pause_seconds.map(patience),
+            server,
             options,
             rootfs: object.spec.rootfs,
         })
@@ -150,7 +160,8 @@ impl Order {
             manage_cgroups_mode,
             // The network is left out of every image.
             empty_namespaces: _,
-            page_server,
+            // Resolved with the assignment.
+            page_server: _,
             image_path: _,
             work_path: _,
             network_lock,
@@ -167,7 +178,7 @@ impl Order {
             work_dir: Some(dirs.work),
             parent: dirs.parent.map(|path| Parent { path, latest: true }),
             options: switches(&self.options, site),
-            page_server: page_server.as_ref().map(|server| PageServer {
+            page_server: self.server.as_ref().map(|server| PageServer {
                 address: server.address.clone(),
                 port: server.port.into(),
                 tls: None,

@@ -3,14 +3,17 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr, ToSocketAddrs as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     str::FromStr,
 };
 
-use stillframe_crds::{Reason, checkpoint::PageServer};
+use stillframe_crds::{
+    Reason,
+    checkpoint::{PageServer, PinnedServer},
+};
 
 use super::failed::Failed;
-use crate::checkpoint::{Network, Tls};
+use crate::{checkpoint::Network, criu::Tls};
 
 /// Addresses, and where wanted a port, that memory may be sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +28,41 @@ pub struct Allowance {
 pub struct Allowances {
     /// Where memory may go.
     pub allowed: Vec<Allowance>,
-    /// The folder of the keys with which it is encrypted: `ca.crt`, `tls.crt` and `tls.key`, as a
-    /// Secret of type `kubernetes.io/tls` has them.
-    pub keys: Option<PathBuf>,
+    /// The keys with which it is encrypted.
+    pub keys: Option<Keys>,
+}
+
+/// The keys with which memory is encrypted on its way, in a folder: `ca.crt`, and for each node `NODE.crt`
+/// and `NODE.key`. A node that has none of its own uses `tls.crt` and `tls.key`, as a Secret of type
+/// `kubernetes.io/tls` has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// The folder.
+    pub folder: PathBuf,
+    /// This node's name.
+    pub node: String,
+}
+
+impl Keys {
+    /// The files as they are at this moment: whoever renews them replaces them under the agent.
+    #[must_use]
+    pub fn tls(&self, check_name: bool) -> Tls {
+        let at = |name: String| self.folder.join(name);
+        let pair = |stem: &str| (at(format!("{stem}.crt")), at(format!("{stem}.key")));
+        let own = pair(&self.node);
+        let (certificate, key) = if own.0.is_file() && own.1.is_file() {
+            own
+        } else {
+            pair("tls")
+        };
+        Tls {
+            ca: at("ca.crt".to_owned()),
+            revoked: Some(at("ca.crl".to_owned())).filter(|list| list.is_file()),
+            certificate,
+            key,
+            check_name,
+        }
+    }
 }
 
 /// A text that is no allowance.
@@ -105,15 +140,68 @@ impl Allowance {
     }
 }
 
-/// The address of a page server that memory may be sent to.
+/// Where a checkpoint's memory goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The server's address or name.
+    pub address: String,
+    /// Its TCP port.
+    pub port: u16,
+    /// Encrypt the memory on its way.
+    pub tls: bool,
+    /// The receiver that the operator has found there.
+    pub receiver: Option<PinnedServer>,
+}
+
+impl Target {
+    /// What was asked for; of a receiver, what the operator has found. `None` where it has found none yet.
+    #[must_use]
+    pub fn of(asked: &PageServer, pinned: Option<&PinnedServer>) -> Option<Self> {
+        let PageServer {
+            address,
+            port,
+            tls,
+            receiver_ref,
+        } = asked;
+        if let Some(reference) = receiver_ref {
+            let pinned = pinned.filter(|pinned| pinned.receiver == reference.name);
+            return pinned.map(|pinned| Self {
+                address: pinned.address.clone(),
+                port: pinned.port,
+                tls: pinned.tls,
+                receiver: Some(pinned.clone()),
+            });
+        }
+        Some(Self {
+            address: address.clone()?,
+            port: (*port)?,
+            tls: *tls,
+            receiver: None,
+        })
+    }
+}
+
+/// The address of a page server that memory may be sent to. To a receiver of the cluster's it may be sent
+/// without leave as long as it is encrypted: only an agent of the cluster has a key that opens it.
 ///
 /// # Errors
 /// Why it may not.
-pub fn address(server: &PageServer, allowances: &Allowances) -> Result<IpAddr, Failed> {
-    let PageServer { address, port, tls } = server;
+pub fn address(server: &Target, allowances: &Allowances) -> Result<IpAddr, Failed> {
+    let Target {
+        address,
+        port,
+        tls,
+        receiver,
+    } = server;
     if *tls && allowances.keys.is_none() {
         let message = "pageServer.tls is on and this node's agent has no keys";
         return Err(Failed::of(Reason::PageServerKeysMissing, message));
+    }
+    if receiver.is_some() && *tls {
+        return address.parse().map_err(|_| {
+            let message = format!("receivers have addresses, and {address} is none");
+            Failed::of(Reason::InternalError, message)
+        });
     }
     let found = (address.as_str(), *port).to_socket_addrs();
     let found = found.map_err(|error| {
@@ -133,25 +221,20 @@ pub fn address(server: &PageServer, allowances: &Allowances) -> Result<IpAddr, F
 /// The files of a connection to the page server `asked`. CRIU is handed an address, so that a name
 /// cannot be held against the server's certificate: any that the authority has signed will do.
 #[must_use]
-pub fn tls(keys: &Path, asked: &str) -> Tls {
-    Tls {
-        ca: keys.join("ca.crt"),
-        revoked: None,
-        certificate: keys.join("tls.crt"),
-        key: keys.join("tls.key"),
-        check_name: asked.parse::<IpAddr>().is_ok(),
-    }
+pub fn tls(keys: &Keys, asked: &str) -> Tls {
+    keys.tls(asked.parse::<IpAddr>().is_ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn server(address: &str, port: u16, tls: bool) -> PageServer {
-        PageServer {
+    fn server(address: &str, port: u16, tls: bool) -> Target {
+        Target {
             address: address.into(),
             port,
             tls,
+            receiver: None,
         }
     }
 
@@ -179,6 +262,79 @@ mod tests {
         ] {
             let found = address(&server(to, port, false), &allow(list));
             assert_eq!(found.is_ok(), may, "{list:?} {to} {port}");
+        }
+    }
+
+    #[test]
+    fn a_node_uses_its_own_key_where_it_has_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
+        let keys = Keys {
+            folder: folder.path().to_owned(),
+            node: "node-a".to_owned(),
+        };
+        for name in ["ca.crt", "tls.crt", "tls.key", "node-b.crt", "node-b.key"] {
+            put(name);
+        }
+        let used = |tls: &Tls| {
+            let name = |path: &PathBuf| path.file_name().unwrap().to_owned();
+            (name(&tls.certificate), name(&tls.key))
+        };
+        let shared = keys.tls(true);
+        assert_eq!(used(&shared), ("tls.crt".into(), "tls.key".into()));
+        assert!(shared.check_name && shared.revoked.is_none());
+        // Half a pair is none.
+        put("node-a.crt");
+        assert_eq!(used(&keys.tls(true)), ("tls.crt".into(), "tls.key".into()));
+        put("node-a.key");
+        put("ca.crl");
+        let own = tls(&keys, "server.example");
+        assert_eq!(used(&own), ("node-a.crt".into(), "node-a.key".into()));
+        assert!(!own.check_name && own.revoked.is_some());
+    }
+
+    #[test]
+    fn a_receiver_of_the_cluster_needs_no_leave_but_keys() {
+        let keys = Keys {
+            folder: PathBuf::new(),
+            node: "node-a".to_owned(),
+        };
+        let with_keys = |list: &[&str]| Allowances {
+            keys: Some(keys.clone()),
+            ..allow(list)
+        };
+        let receiver = |tls| Target {
+            receiver: Some(PinnedServer::default()),
+            ..server("10.0.0.7", 1, tls)
+        };
+        for (target, allowances, want) in [
+            (receiver(true), with_keys(&[]), None),
+            (
+                receiver(true),
+                allow(&["10.0.0.7"]),
+                Some(Reason::PageServerKeysMissing),
+            ),
+            (
+                receiver(false),
+                with_keys(&[]),
+                Some(Reason::PageServerNotAllowed),
+            ),
+            (receiver(false), allow(&["10.0.0.7"]), None),
+            (
+                Target {
+                    address: "localhost".to_owned(),
+                    ..receiver(true)
+                },
+                with_keys(&[]),
+                Some(Reason::InternalError),
+            ),
+        ] {
+            let found = address(&target, &allowances);
+            assert_eq!(
+                found.err().map(|failed| failed.reason()),
+                want,
+                "{target:?}"
+            );
         }
     }
 

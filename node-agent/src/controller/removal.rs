@@ -59,7 +59,7 @@ impl<D: Dumper> Job<D> {
             let now = Timestamp::now();
             Some(report::removal(object, holds, reason, message, now))
         };
-        removed(self.context.writer.write(&self.object, say).await)
+        removed(self.context.writer.write(&*self.object, say).await)
     }
 
     /// Says that other images build on this one.

@@ -150,6 +150,7 @@ pub fn finished(
         warnings,
         restorable,
         dedup,
+        other,
     } = saved;
     let mut status = next(object);
     let generation = object.metadata.generation;
@@ -167,15 +168,20 @@ pub fn finished(
     status.start_time.get_or_insert_with(|| started.clone());
     status.pause_milliseconds = pause_microseconds.map(milliseconds);
     status.pause = status.pause_milliseconds.map(pause);
-    status.size = Some(size(*size_bytes));
+    let elsewhere = other
+        .as_ref()
+        .and_then(|part| u64::try_from(part.size_bytes).ok());
+    status.size = Some(size(size_bytes.saturating_add(elsewhere.unwrap_or(0))));
     let parent = object.spec.options.parent_ref.as_ref();
     status.artifact = Some(Artifact {
-        parts: vec![Part {
+        parts: std::iter::once(Part {
             node: node.to_owned(),
             path: path.display().to_string(),
             size_bytes: i64::try_from(*size_bytes).unwrap_or(i64::MAX),
             digest: digest.clone(),
-        }],
+        })
+        .chain(other.clone())
+        .collect(),
         parent: parent.map(|parent| parent.name.clone()),
     });
     status.stats.clone_from(stats);

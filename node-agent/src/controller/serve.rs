@@ -28,9 +28,10 @@ use super::{
     lease,
     metrics::Metrics,
     node,
-    page_server::Allowances,
+    page_server::{Allowances, Keys},
     place::ImageRoot,
-    sole,
+    receiving, sole,
+    status::Writer,
 };
 use crate::{checkpoint::Engine, runtime::locate::Roots};
 
@@ -107,6 +108,11 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
         prefix: arguments.prefix.clone(),
         ..Roots::default()
     };
+    let keys = arguments.page_servers.keys.clone().map(|folder| Keys {
+        folder,
+        node: arguments.node_name.clone(),
+    });
+    let (told, receiving) = receive(told, &client, &engine, &images, keys.clone(), &arguments);
     let dumper = Criu {
         engine,
         roots,
@@ -116,7 +122,7 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
         promises: Promises::default(),
         page_servers: Allowances {
             allowed: arguments.page_servers.allowed,
-            keys: arguments.page_servers.keys,
+            keys,
         },
         address: arguments.node_address,
         node: arguments.node_name.clone(),
@@ -134,6 +140,7 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
         synced: ready.synced,
     };
     super::run(config, dumper, told).await;
+    let _ = tokio::time::timeout(GIVE_BACK_WITHIN, receiving).await;
     teller.abort();
     ends.send_replace(true);
     let _ = tokio::time::timeout(GIVE_BACK_WITHIN, lease).await;
@@ -191,6 +198,34 @@ fn told() -> Result<impl Future<Output = ()> + Send + 'static, Error> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// Receives the memory of other nodes' checkpoints until `told` is done, which comes back for whoever else
+/// waits for it.
+fn receive(
+    told: impl Future<Output = ()> + Send + 'static,
+    client: &Client,
+    engine: &Engine,
+    images: &ImageRoot,
+    keys: Option<Keys>,
+    arguments: &Arguments,
+) -> (impl Future<Output = ()> + Send + 'static, JoinHandle<()>) {
+    let receivers = receiving::Context {
+        node: arguments.node_name.clone(),
+        address: arguments.receive_address,
+        keys,
+        launch: engine.launch.clone(),
+        images: images.clone(),
+        reserve: arguments.reserve,
+        writer: Writer::new(client.clone()),
+    };
+    let (tell, ends) = watch::channel(false);
+    let receiving = tokio::spawn(receiving::run(client.clone(), receivers, ends));
+    let told = async move {
+        told.await;
+        tell.send_replace(true);
+    };
+    (told, receiving)
 }
 
 /// Tells the operator what this node can do.

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use k8s_openapi::NamespaceResourceScope;
 use kube::{
-    Api, Client, ResourceExt as _,
+    Api, Client, Resource, ResourceExt as _,
     api::{Patch, PatchParams},
+    core::object::HasStatus,
 };
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
-use stillframe_crds::{ContainerCheckpoint, checkpoint::ContainerCheckpointStatus, names};
+use stillframe_crds::{ContainerCheckpoint, PageReceiver, names};
 use tracing::warn;
 
 /// The first and the longest wait after the API server could not be reached.
@@ -32,13 +35,28 @@ impl Error {
     }
 }
 
+/// A kind of objects whose status agents write.
+pub trait Reported:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + HasStatus<Status: Serialize + PartialEq + Send + Sync>
+    + Clone
+    + std::fmt::Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+{
+}
+
+impl Reported for ContainerCheckpoint {}
+impl Reported for PageReceiver {}
+
 /// What became of a write.
 #[derive(Debug)]
-pub enum Written {
+pub enum Written<K = ContainerCheckpoint> {
     /// The object as it is now.
-    Stored(Box<ContainerCheckpoint>),
+    Stored(Box<K>),
     /// The object changed meanwhile so that the write is not wanted any more.
-    Unwanted(Box<ContainerCheckpoint>),
+    Unwanted(Box<K>),
     /// The object is gone, or another one has its name.
     Gone,
 }
@@ -62,7 +80,7 @@ enum Next {
     GiveUp,
 }
 
-/// Writes the status of checkpoints.
+/// Writes the status of checkpoints and receivers.
 #[derive(Clone)]
 pub struct Writer {
     client: Client,
@@ -81,6 +99,12 @@ impl Writer {
         Self { client }
     }
 
+    /// The way to the API server.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Has the status become what `wanted` says of the object; `None` is that nothing is to be
     /// written any more. When somebody else has written meanwhile, the object is read and `wanted`
     /// asked again. A status that says so already is not written.
@@ -92,11 +116,11 @@ impl Writer {
     ///
     /// # Cancel safety
     /// When dropped, the write has happened or not.
-    pub async fn write(
+    pub async fn write<K: Reported>(
         &self,
-        object: &ContainerCheckpoint,
-        wanted: impl Fn(&ContainerCheckpoint) -> Option<ContainerCheckpointStatus> + Send,
-    ) -> Result<Written, Error> {
+        object: &K,
+        wanted: impl Fn(&K) -> Option<K::Status> + Send,
+    ) -> Result<Written<K>, Error> {
         let subject = Subject {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
@@ -110,26 +134,26 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Writer::write`].
-    pub async fn write_unseen(
+    pub async fn write_unseen<K: Reported>(
         &self,
         subject: Subject,
-        wanted: impl Fn(&ContainerCheckpoint) -> Option<ContainerCheckpointStatus> + Send,
-    ) -> Result<Written, Error> {
+        wanted: impl Fn(&K) -> Option<K::Status> + Send,
+    ) -> Result<Written<K>, Error> {
         self.write_to(subject, None, wanted).await
     }
 
-    async fn write_to(
+    async fn write_to<K: Reported>(
         &self,
         subject: Subject,
-        mut known: Option<Box<ContainerCheckpoint>>,
-        wanted: impl Fn(&ContainerCheckpoint) -> Option<ContainerCheckpointStatus> + Send,
-    ) -> Result<Written, Error> {
+        mut known: Option<Box<K>>,
+        wanted: impl Fn(&K) -> Option<K::Status> + Send,
+    ) -> Result<Written<K>, Error> {
         let Subject {
             namespace,
             name,
             uid,
         } = subject;
-        let api: Api<ContainerCheckpoint> = Api::namespaced(self.client.clone(), &namespace);
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
         let mut wait = FIRST_WAIT;
         loop {
             let answer = match known.take() {
@@ -145,14 +169,14 @@ impl Writer {
                     let Some(status) = wanted(&object) else {
                         return Ok(Written::Unwanted(object));
                     };
-                    if object.status.as_ref() == Some(&status) {
+                    if object.status() == Some(&status) {
                         return Ok(Written::Stored(object));
                     }
                     let params = PatchParams {
                         field_manager: Some(names::NODE_AGENT.to_owned()),
                         ..PatchParams::default()
                     };
-                    let patch = patch(&object, &status);
+                    let patch = patch(&*object, &status);
                     match api.patch_status(&name, &params, &Patch::Merge(patch)).await {
                         Ok(stored) => return Ok(Written::Stored(Box::new(stored))),
                         Err(error) => error,
@@ -179,7 +203,7 @@ impl Writer {
     }
 }
 
-fn patch(object: &ContainerCheckpoint, status: &ContainerCheckpointStatus) -> serde_json::Value {
+fn patch<K: Reported>(object: &K, status: &K::Status) -> serde_json::Value {
     json!({
         "metadata": {
             "resourceVersion": object.resource_version(),

@@ -240,7 +240,7 @@ pub struct PageServerInfo {
     /// TCP port.
     #[prost(int32, optional, tag = "2")]
     pub port: Option<i32>,
-    /// Its process.
+    /// Its process; in a request nothing.
     #[prost(int32, optional, tag = "3")]
     pub pid: Option<i32>,
     /// An open connection to it.

@@ -12,12 +12,14 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, ppoll},
     sys::{
+        signal::{Signal, killpg},
         socket::{
             AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, getsockopt, recv, send,
             setsockopt, shutdown, socketpair, sockopt,
         },
         time::TimeSpec,
     },
+    unistd::Pid,
 };
 
 use crate::pidfd;
@@ -56,6 +58,12 @@ pub(super) enum Woken {
 impl Process {
     /// Starts `criu swrk 3`.
     pub(super) fn swrk(launch: &Launch) -> Result<Self, Error> {
+        Self::swrk_with(launch, None)
+    }
+
+    /// The same with one descriptor more, under the number that it has here, which is above those of
+    /// stdio and the conversation.
+    pub(super) fn swrk_with(launch: &Launch, more: Option<BorrowedFd<'_>>) -> Result<Self, Error> {
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
             SockType::SeqPacket,
@@ -66,18 +74,19 @@ impl Process {
             call: "socketpair",
             source,
         })?;
-        Self::start(launch, &["swrk", "3"], Some((ours, theirs)))
+        Self::start(launch, &["swrk", "3"], Some((ours, theirs)), more)
     }
 
     /// Starts CRIU's program as a plain command, without a conversation.
     pub(super) fn command(launch: &Launch, arguments: &[&str]) -> Result<Self, Error> {
-        Self::start(launch, arguments, None)
+        Self::start(launch, arguments, None, None)
     }
 
     fn start(
         launch: &Launch,
         arguments: &[&str],
         ends: Option<(OwnedFd, OwnedFd)>,
+        more: Option<BorrowedFd<'_>>,
     ) -> Result<Self, Error> {
         let (socket, theirs) = ends.unzip();
         let mut command = launch.command()?;
@@ -87,7 +96,12 @@ impl Process {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         // Last: the socket takes the number of whatever else was opened for the child.
-        set_apart(&mut command, theirs.as_ref().map(AsRawFd::as_raw_fd));
+        let raw = |fd: &OwnedFd| fd.as_raw_fd();
+        set_apart(
+            &mut command,
+            theirs.as_ref().map(raw),
+            more.map(|more| more.as_raw_fd()),
+        );
         let child = command.spawn().map_err(|source| Error::Start {
             program: command.get_program().into(),
             source: Errno::from_raw(source.raw_os_error().unwrap_or(libc::EINVAL)),
@@ -220,6 +234,16 @@ impl Process {
             reap_later(child);
         }
         None
+    }
+
+    /// Kills CRIU and whatever it has started, which share a process group that CRIU leads, and reaps
+    /// it.
+    pub(super) fn end_all(&mut self) {
+        if let Some(child) = self.child.as_ref().filter(|_| self.status.is_none()) {
+            // Not reaped yet, so the number is still its own.
+            let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
+        }
+        self.end(Instant::now() + AFTER_KILL);
     }
 }
 

@@ -277,7 +277,7 @@ fn exchange(
     }
 }
 
-fn receive(process: &Process, via: Via) -> Result<CriuResp, Error> {
+pub(super) fn receive(process: &Process, via: Via) -> Result<CriuResp, Error> {
     let broken = |how| Error::Broken {
         via,
         how,
@@ -290,7 +290,7 @@ fn receive(process: &Process, via: Via) -> Result<CriuResp, Error> {
     }
 }
 
-fn failed(via: Via, response: &CriuResp) -> Error {
+pub(super) fn failed(via: Via, response: &CriuResp) -> Error {
     Error::Failed {
         via,
         request: type_name(response),
@@ -299,7 +299,7 @@ fn failed(via: Via, response: &CriuResp) -> Error {
     }
 }
 
-fn type_name(response: &CriuResp) -> String {
+pub(super) fn type_name(response: &CriuResp) -> String {
     ReqType::try_from(response.r#type).map_or_else(
         |_| response.r#type.to_string(),
         |known| known.name().to_owned(),

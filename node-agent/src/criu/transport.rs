@@ -1,20 +1,28 @@
 //! What a child goes through between fork and exec; the client's only unsafe code.
 
 use std::{
-    os::{fd::RawFd, unix::process::CommandExt as _},
+    os::{
+        fd::{FromRawFd as _, OwnedFd, RawFd},
+        unix::process::CommandExt as _,
+    },
     process::Command,
 };
 
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, fcntl},
+};
 
 /// The number of CRIU's end in CRIU, as runc has it.
 const CHILD_FD: RawFd = 3;
+/// Descriptors below this one are stdio's, the conversation's, or what std opens for a child.
+const FIRST_FREE: RawFd = 10;
 
 /// Has the child start in a session of its own (a terminal's Ctrl-C must not reach CRIU, which
 /// would die on it in the middle of a dump), with default signals, ahead of others, and with no descriptor beyond
-/// stdio but `socket`, as number 3.
+/// stdio but `socket`, as number 3, and `more`, under its own number.
 #[expect(unsafe_code, reason = "only a hook between fork and exec can do this")]
-pub(super) fn set_apart(command: &mut Command, socket: Option<RawFd>) {
+pub(super) fn set_apart(command: &mut Command, socket: Option<RawFd>, more: Option<RawFd>) {
     let prepare = move || {
         if let Some(socket) = socket {
             place_socket(socket)?;
@@ -35,6 +43,10 @@ pub(super) fn set_apart(command: &mut Command, socket: Option<RawFd>) {
             )
         };
         Errno::result(marked)?;
+        if let Some(more) = more {
+            // SAFETY: integers only; the parent keeps `more` open until the child has started.
+            Errno::result(unsafe { libc::fcntl(more, libc::F_SETFD, 0) })?;
+        }
         // SAFETY: no arguments; the child has just been forked and leads no group.
         Errno::result(unsafe { libc::setsid() })?;
         reset_signals();
@@ -92,4 +104,12 @@ fn reset_signals() {
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
     }
+}
+
+/// A copy of a descriptor, out of the way of those that a child is given.
+#[expect(unsafe_code, reason = "nix returns a plain number")]
+pub(super) fn raise(descriptor: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let number = fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(FIRST_FREE))?;
+    // SAFETY: the kernel has just returned this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

@@ -66,14 +66,59 @@ pub fn verify(folder: &Folder, kind: Kind, pages: Pages) -> Result<Verified, Err
         };
         return Err(strange(OsStr::new("inventory.img"), problem));
     }
-    let mut has_parent = false;
-    let mut maps = 0;
-    let mut in_parent = 0_u64;
+    let counted = count(folder, pages)?;
+    if counted.maps == 0 && pages != Pages::Sent {
+        return Err(no_maps());
+    }
+    if counted.in_parent > 0 && !counted.has_parent {
+        return Err(Error::Missing {
+            name: "parent".to_owned(),
+        });
+    }
+    Ok(Verified {
+        inventory,
+        pagemaps: counted.maps,
+        pages: counted.pages,
+        pages_in_parent: counted.in_parent,
+        has_parent: counted.has_parent,
+    })
+}
+
+/// Checks the half of an image that a page server has received: page maps, and pages files as long as
+/// these say. Says how many pages there are.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_pages(folder: &Folder) -> Result<u64, Error> {
+    let counted = count(folder, Pages::Here)?;
+    if counted.maps == 0 {
+        return Err(no_maps());
+    }
+    Ok(counted.pages)
+}
+
+fn no_maps() -> Error {
+    Error::Missing {
+        name: "pagemap-*.img".to_owned(),
+    }
+}
+
+/// What the page maps of a directory add up to.
+#[derive(Debug, Default)]
+struct Counted {
+    has_parent: bool,
+    maps: usize,
+    pages: u64,
+    in_parent: u64,
+}
+
+fn count(folder: &Folder, pages: Pages) -> Result<Counted, Error> {
+    let mut counted = Counted::default();
     let mut files: BTreeMap<u32, u64> = BTreeMap::new();
     for entry in folder.entries()? {
         let name = entry.name.as_os_str();
         match entry.kind {
-            EntryKind::Link if name == "parent" => has_parent = true,
+            EntryKind::Link if name == "parent" => counted.has_parent = true,
             EntryKind::Link => return Err(strange(name, "is a symbolic link")),
             EntryKind::Other => return Err(strange(name, "is not a regular file")),
             EntryKind::Regular(_) => {}
@@ -81,35 +126,18 @@ pub fn verify(folder: &Folder, kind: Kind, pages: Pages) -> Result<Verified, Err
         let Some(map) = read_map(folder, name)? else {
             continue;
         };
-        maps += 1;
-        in_parent = in_parent.saturating_add(map.in_parent);
+        counted.maps += 1;
+        counted.in_parent = counted.in_parent.saturating_add(map.in_parent);
         let sum = files.entry(map.pages_id).or_default();
         *sum = sum
             .checked_add(map.present)
             .ok_or_else(|| strange(name, "lists too many pages"))?;
     }
-    if maps == 0 && pages != Pages::Sent {
-        return Err(Error::Missing {
-            name: "pagemap-*.img".to_owned(),
-        });
-    }
-    if in_parent > 0 && !has_parent {
-        return Err(Error::Missing {
-            name: "parent".to_owned(),
-        });
-    }
-    let mut total = 0_u64;
     for (id, present) in files {
         check_pages(folder, id, present, pages)?;
-        total = total.saturating_add(present);
+        counted.pages = counted.pages.saturating_add(present);
     }
-    Ok(Verified {
-        inventory,
-        pagemaps: maps,
-        pages: total,
-        pages_in_parent: in_parent,
-        has_parent,
-    })
+    Ok(counted)
 }
 
 fn read_map(folder: &Folder, name: &OsStr) -> Result<Option<PageMap>, Error> {

@@ -1,9 +1,13 @@
 //! Where a checkpoint stands between its creation and its end, and what has to be looked at there.
 
 use jiff::{SignedDuration, Timestamp};
-use stillframe_crds::{ContainerCheckpoint, Reason, condition, names};
+use stillframe_crds::{
+    ContainerCheckpoint, Reason,
+    checkpoint::{DeletionPolicy, PinnedServer},
+    condition, names,
+};
 
-use super::{Act, Notice, Plan, report, verdict::Refusal};
+use super::{Act, Around, Notice, Plan, Receiver, report, verdict::Refusal};
 
 /// How long after a request's deadline its agent may still report the end before it is given up.
 const AGENT_GRACE: SignedDuration = SignedDuration::from_secs(30);
@@ -37,7 +41,9 @@ pub enum Look<'a> {
     Nothing,
     /// Whether the node of that name exists.
     Node(&'a str),
-    /// The pod, its node's agent, the parent.
+    /// Whether the node exists, where one is named, and whether the receiver does that has the memory.
+    Leaving(Option<&'a str>, &'a PinnedServer),
+    /// The pod, its node's agent, the parent, the receiver.
     Source,
 }
 
@@ -77,10 +83,37 @@ pub(super) fn stage(checkpoint: &ContainerCheckpoint) -> Stage<'_> {
 /// What has to be looked at to decide about `checkpoint`.
 #[must_use]
 pub fn look(checkpoint: &ContainerCheckpoint) -> Look<'_> {
+    match (stage(checkpoint), half(checkpoint)) {
+        (Stage::Removing { node }, Some(server)) => return Look::Leaving(Some(node), server),
+        (Stage::Released, Some(server)) => return Look::Leaving(None, server),
+        _ => {}
+    }
     match stage(checkpoint) {
         Stage::Unassigned => Look::Source,
         Stage::Assigned { node } | Stage::Removing { node } => Look::Node(node),
         Stage::Done | Stage::Unheld | Stage::Expiring { .. } | Stage::Released => Look::Nothing,
+    }
+}
+
+/// The receiver that goes with an object: it has the other half of its image.
+fn half(checkpoint: &ContainerCheckpoint) -> Option<&PinnedServer> {
+    let server = checkpoint.status.as_ref()?.page_server.as_ref()?;
+    (checkpoint.spec.deletion_policy == DeletionPolicy::Delete).then_some(server)
+}
+
+/// Lets an object go whose image is gone; its receiver first, which removes the other half.
+pub(super) fn let_go(checkpoint: &ContainerCheckpoint, around: &Around) -> Plan {
+    let receiver = match around {
+        Around::Leaving { receiver, .. } => *receiver,
+        Around::Nothing | Around::Node { .. } | Around::Source(_) => Receiver::Gone,
+    };
+    match (receiver, half(checkpoint)) {
+        (Receiver::Going, _) => Plan::nothing(),
+        (Receiver::There, Some(server)) => Plan::only(Act::DeleteReceiver {
+            name: server.receiver.clone(),
+            uid: server.receiver_uid.clone(),
+        }),
+        (Receiver::There | Receiver::Gone, _) => Plan::only(Act::DropFinalizer),
     }
 }
 

@@ -3,12 +3,14 @@
 use jiff::Timestamp;
 use stillframe_crds::{
     ContainerCheckpoint, Reason,
-    checkpoint::{ByteCount, ContainerCheckpointSpec, Rootfs},
+    checkpoint::{ByteCount, ContainerCheckpointSpec, PinnedServer, Rootfs},
+    receiver::Sender,
 };
 
 use super::{
     Act, Notice, Plan, Surroundings, capability, lifecycle, parent, probes,
     probes::Bound,
+    receiver::{self, Use},
     report,
     resolve::{self, Found},
     verdict::{Refusal, Verdict, Wait, refuse, weightiest},
@@ -20,7 +22,13 @@ pub(super) fn decide(
     now: Timestamp,
 ) -> Plan {
     match verdict(checkpoint, around) {
-        Ok((found, bound)) => assign(checkpoint, &found, bound, now),
+        Ok((found, bound)) => match receiver::check(checkpoint, &found, around) {
+            Ok(Use::None) => assign(checkpoint, &found, bound, None, now),
+            Ok(Use::Pin(server)) => assign(checkpoint, &found, bound, Some(server), now),
+            Ok(Use::Claim(sender)) => claim(around, sender),
+            Err(Verdict::Refuse(why)) => report::failed(checkpoint, why, now),
+            Err(Verdict::Wait(wait)) => hold(checkpoint, around, wait, now),
+        },
         Err(Verdict::Refuse(why)) => report::failed(checkpoint, why, now),
         Err(Verdict::Wait(wait)) => hold(checkpoint, around, wait, now),
     }
@@ -68,10 +76,19 @@ fn impossible(spec: &ContainerCheckpointSpec) -> Option<Verdict> {
     None
 }
 
+/// Makes the receiver this checkpoint's, and looks again.
+fn claim(around: &Surroundings, sender: Sender) -> Plan {
+    match &around.receiver {
+        Some(receiver) => Plan::only(Act::Claim(receiver.clone(), sender)),
+        None => Plan::nothing(),
+    }
+}
+
 fn assign(
     checkpoint: &ContainerCheckpoint,
     found: &Found<'_>,
     bound: Bound,
+    server: Option<PinnedServer>,
     now: Timestamp,
 ) -> Plan {
     let deadline = lifecycle::deadline(checkpoint, now);
@@ -92,6 +109,7 @@ fn assign(
         status.container_name = Some(found.container.name.clone());
         status.container_id = Some(found.id.to_owned());
         status.max_pause_seconds = seconds;
+        status.page_server = server;
     });
     let reason = Reason::PauseBounded;
     Plan {

@@ -8,6 +8,7 @@ mod kstatus;
 mod lifecycle;
 mod parent;
 mod probes;
+mod receiver;
 mod source;
 
 /// What surrounds a checkpoint that can be assigned at once.
@@ -17,6 +18,7 @@ fn around() -> Surroundings {
         agent: Some(fixtures::agent()),
         parent: None,
         others: Vec::new(),
+        receiver: None,
     }
 }
 
@@ -32,6 +34,8 @@ fn word(plan: &Plan) -> String {
         Act::AddFinalizer => "add".into(),
         Act::DropFinalizer => "drop".into(),
         Act::Delete => "delete".into(),
+        Act::Claim(..) => "claim".into(),
+        Act::DeleteReceiver { .. } => "delete receiver".into(),
         Act::Observe(_) => "observe".into(),
         Act::Assign(_) => "assign".into(),
         Act::Fail(reason, _) => reason.to_string(),

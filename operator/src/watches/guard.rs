@@ -15,7 +15,7 @@ use tracing::warn;
 
 /// Passes on what can be read, and logs the rest once per version.
 #[derive(Debug)]
-pub(super) struct Guard<K> {
+pub(crate) struct Guard<K> {
     /// The version of each unreadable object that was logged, by its UID.
     logged: HashMap<String, Option<String>>,
     /// Makes an object of the same name, which is all that a deletion is about.
@@ -23,7 +23,7 @@ pub(super) struct Guard<K> {
 }
 
 impl<K> Guard<K> {
-    pub(super) fn new(stand_in: fn(ObjectMeta) -> K) -> Self {
+    pub(crate) fn new(stand_in: fn(ObjectMeta) -> K) -> Self {
         Self {
             logged: HashMap::new(),
             stand_in,
@@ -32,7 +32,7 @@ impl<K> Guard<K> {
 
     /// The event without its guard. An object that can no longer be read is gone from the cache:
     /// nothing can be decided about it.
-    pub(super) fn pass(&mut self, event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
+    pub(crate) fn pass(&mut self, event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
         match event {
             Event::Init => Some(Event::Init),
             Event::InitDone => Some(Event::InitDone),
@@ -74,7 +74,7 @@ fn uid(invalid: &InvalidObject) -> String {
 }
 
 /// The stand-in of a checkpoint.
-pub(super) fn checkpoint(metadata: ObjectMeta) -> ContainerCheckpoint {
+pub(crate) fn checkpoint(metadata: ObjectMeta) -> ContainerCheckpoint {
     let spec = ContainerCheckpointSpec {
         source: Source::default(),
         options: Options::default(),

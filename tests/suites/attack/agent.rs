@@ -107,6 +107,38 @@ fn an_agent_neither_hands_its_objects_on_nor_changes_what_they_name() {
 
 #[test]
 #[ignore = "needs the node root: run make test"]
+fn an_agent_writes_of_its_own_node_s_receivers_alone() {
+    let [taken, other] = agents();
+    let receivers = "/apis/stillframe.dev/v1alpha1/namespaces/default/pagereceivers";
+    let object = json!({"apiVersion": "stillframe.dev/v1alpha1", "kind": "PageReceiver",
+        "metadata": {"name": "theirs"}, "spec": {"nodeName": OTHER}});
+    cluster().apply(&object.to_string());
+    let path = format!("{receivers}/theirs/status");
+    let operator = Identity::of(OPERATOR);
+    let bound = json!({"status": {"nodeName": OTHER}});
+    operator.allowed(("PATCH", &path, bound));
+    let said = json!({"status": {"address": "10.0.0.1", "port": 1}});
+    taken.refused(("PATCH", &path, said.clone()), "is of node other");
+    other.allowed(("PATCH", &path, said));
+    let mine = json!({"status": {"checkpoint": {"name": "two", "uid": "v", "nodeName": OTHER}}});
+    other.refused(("PATCH", &path, mine), "whose memory");
+    let away = json!({"status": {"nodeName": TAKEN}});
+    other.refused(("PATCH", &path, away), "hand a receiver to another node");
+    taken.refused(
+        ("DELETE", &format!("{receivers}/theirs"), Value::Null),
+        "forbidden",
+    );
+
+    let server = json!({"receiver": "theirs", "receiverUID": "r", "nodeName": OTHER,
+        "address": "10.0.0.1", "port": 1, "tls": true});
+    given("sends", TAKEN, &json!({"pageServer": server}));
+    let elsewhere = json!({"pageServer": {"address": "10.6.6.6"}});
+    let (method, path, body) = patch("sends", &elsewhere);
+    taken.refused((method, &path, body), "where a checkpoint's memory goes");
+}
+
+#[test]
+#[ignore = "needs the node root: run make test"]
 fn a_final_status_is_not_revived() {
     let condition = |kind: &str, status: &str, reason: &str| {
         json!({"type": kind, "status": status, "reason": reason, "message": "",

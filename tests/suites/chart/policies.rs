@@ -70,7 +70,7 @@ fn cluster() -> &'static Cluster {
         cluster.apply(&system.to_string());
         cluster.apply(&chart.render(&values, &TEMPLATES));
         cluster.apply(READING);
-        for one in ["containercheckpoints", "checkpointnodes"] {
+        for one in ["containercheckpoints", "checkpointnodes", "pagereceivers"] {
             cluster.wait(
                 &format!("crd/{one}.stillframe.dev"),
                 "condition=Established",
@@ -330,27 +330,31 @@ fn a_final_status_stays_but_for_what_becomes_of_the_image() {
 
 #[test]
 fn the_policy_of_final_status_names_every_field_of_the_status() {
-    let policy = read(&repository(
-        "charts/stillframe/templates/policies/final-status.yaml",
-    ));
-    let [(_, checkpoint), _] = manifest::definitions();
-    let version = checkpoint.spec.versions.first().expect("a version");
-    let schema = version
-        .schema
-        .as_ref()
-        .and_then(|s| s.open_api_v3_schema.as_ref());
-    let status = schema.and_then(|root| root.properties.as_ref()?.get("status"));
-    let fields = status
-        .and_then(|status| status.properties.as_ref())
-        .expect("fields");
-    assert!(fields.len() > 10);
-    for field in fields.keys() {
-        let compared = format!("object.?status.?{field} == oldObject.?status.?{field}");
-        let apart = ["conditions", "observedGeneration"].contains(&field.as_str());
-        assert!(
-            apart || policy.contains(&compared),
-            "{field} may change in a final status"
-        );
+    let [(_, checkpoint), (_, receiver), _] = manifest::definitions();
+    for (file, definition) in [
+        ("final-status.yaml", checkpoint),
+        ("agent-receiver.yaml", receiver),
+    ] {
+        let policies = "charts/stillframe/templates/policies";
+        let policy = read(&repository(&format!("{policies}/{file}")));
+        let version = definition.spec.versions.first().expect("a version");
+        let schema = version
+            .schema
+            .as_ref()
+            .and_then(|s| s.open_api_v3_schema.as_ref());
+        let status = schema.and_then(|root| root.properties.as_ref()?.get("status"));
+        let fields = status
+            .and_then(|status| status.properties.as_ref())
+            .expect("fields");
+        assert!(fields.len() > 10);
+        for field in fields.keys() {
+            let compared = format!("object.?status.?{field} == oldObject.?status.?{field}");
+            let apart = ["conditions", "observedGeneration"].contains(&field.as_str());
+            assert!(
+                apart || policy.contains(&compared),
+                "{field} may change in a final status ({file})"
+            );
+        }
     }
 }
 

@@ -12,6 +12,10 @@ const COMMANDS: &[help::Entry] = &[
         usage: checkpoint::USAGE,
     },
     help::Entry {
+        names: &["page-server"],
+        usage: "receive the memory of a checkpoint that another node makes",
+    },
+    help::Entry {
         names: &["preflight"],
         usage: "show what this node can do",
     },

@@ -18,7 +18,7 @@ fn words_in(text: &str) -> Vec<String> {
 /// not do is a warning beside the failure that they follow.
 fn engine_sources() -> Vec<PathBuf> {
     let mut found = vec![source("src/layer.rs")];
-    let mut folders: Vec<_> = ["criu", "images", "runtime", "checkpoint"]
+    let mut folders: Vec<_> = ["criu", "images", "runtime", "checkpoint", "receive"]
         .map(|room| source("src").join(room))
         .into();
     while let Some(folder) = folders.pop() {

@@ -2,11 +2,12 @@
 
 use stillframe_crds::Reason::{
     self, Cancelled, CheckpointUnderWay, ContainerReplaced, CriuConfigUnusable, CriuDied,
-    CriuFailed, CriuNotFound, CriuNotStarted, CriuOptionNotAllowed, CriuTooOld, ExternalMount,
-    ForeignCgroup, ImageIncomplete, ImagePathTaken, ImagePathUnusable, InternalError,
-    JournalUnusable, LazyPagesUnguarded, MissingFeature, NetworkLockUnavailable,
-    NetworkRulesUnreadable, NeverStill, NoSoftDirty, ParentNotLatest, PauseTooLong, PublishFailed,
-    RootfsDiffFailed, StateUnreadable, TimedOut, UnsupportedProcess,
+    CriuFailed, CriuNotFound, CriuNotStarted, CriuOptionNotAllowed, CriuTooOld, DiskFull,
+    ExternalMount, ForeignCgroup, ImageIncomplete, ImagePathTaken, ImagePathUnusable,
+    InternalError, JournalUnusable, LazyPagesUnguarded, ListenFailed, MissingFeature,
+    NetworkLockUnavailable, NetworkRulesUnreadable, NeverStill, NoSoftDirty, NobodyCame,
+    ParentNotLatest, PauseTooLong, PublishFailed, ReceiverFailed, RootfsDiffFailed,
+    StateUnreadable, TimedOut, TransferBroken, UnsupportedProcess,
 };
 
 /// Each word that an error of the engine gives as its reason, see `reason()` of those errors.
@@ -60,6 +61,13 @@ pub(super) const WORDS: &[(&str, Reason)] = &[
     ("FreezeTimeout", NeverStill),
     ("NeverStill", NeverStill),
     ("RootfsDiffFailed", RootfsDiffFailed),
+    // What was sent elsewhere, and what was received
+    ("ReceiverFailed", ReceiverFailed),
+    ("ImagePathTaken", ImagePathTaken),
+    ("ListenFailed", ListenFailed),
+    ("NobodyCame", NobodyCame),
+    ("TransferBroken", TransferBroken),
+    ("DiskFull", DiskFull),
     // The image
     ("DirectoryUnusable", ImagePathUnusable),
     ("WriteFailed", ImagePathUnusable),

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 use stillframe_crds::{
-    checkpoint::{Dedup, DumpStats, RuntimeFacts},
+    checkpoint::{Dedup, DumpStats, Part, RuntimeFacts},
     condition,
 };
 
@@ -90,6 +90,9 @@ pub struct SavedReport {
     /// What autoDedup has removed from the images that it builds on.
     #[serde(default)]
     pub dedup: Option<Dedup>,
+    /// The other half of the image, where memory went to another node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<Part>,
 }
 
 impl SavedReport {
@@ -115,6 +118,7 @@ impl SavedReport {
                 .collect(),
             restorable: None,
             dedup: None,
+            other: None,
         }
     }
 }

@@ -122,6 +122,7 @@ fn report() -> SavedReport {
         warnings: Vec::new(),
         restorable: None,
         dedup: None,
+        other: None,
     }
 }
 
@@ -261,6 +262,7 @@ fn the_owner_file_is_rewritten_whole_and_by_the_owner_alone() {
         warnings: vec!["w".into()],
         restorable: None,
         dedup: None,
+        other: None,
     });
     place.record(&done).unwrap();
     assert_eq!(place.owner().unwrap(), Some(done));

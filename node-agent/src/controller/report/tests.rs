@@ -25,6 +25,7 @@ fn saved() -> SavedReport {
         warnings: vec!["w".repeat(600); 20],
         restorable: None,
         dedup: None,
+        other: None,
     }
 }
 

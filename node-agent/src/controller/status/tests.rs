@@ -1,6 +1,8 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use stillframe_crds::checkpoint::ContainerCheckpointStatus;
+
 use super::*;
 use crate::controller::{
     mocked::{Server, conflict, not_found},

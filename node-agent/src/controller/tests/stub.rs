@@ -84,6 +84,7 @@ pub(super) fn report() -> SavedReport {
             message: "with what a stub has".to_owned(),
         }),
         dedup: None,
+        other: None,
     }
 }
 

@@ -61,6 +61,10 @@ fn seen(shape: &Shape, checkpoint: &ContainerCheckpoint) -> Around {
     match look(checkpoint) {
         Look::Nothing => Around::Nothing,
         Look::Node(_) => Around::Node { exists: shape.node },
+        Look::Leaving(..) => Around::Leaving {
+            exists: shape.node,
+            receiver: Receiver::Gone,
+        },
         Look::Source => {
             let mut found = pod();
             found.status.phase = shape.phase.map(str::to_owned);
@@ -76,6 +80,7 @@ fn seen(shape: &Shape, checkpoint: &ContainerCheckpoint) -> Around {
                 agent: shape.agent.then(agent),
                 parent,
                 others: Vec::new(),
+                receiver: None,
             }))
         }
     }
@@ -98,6 +103,9 @@ proptest! {
                     object.metadata.finalizers = Some(vec![names::FINALIZER.into()]);
                 }
                 Act::DropFinalizer => object.metadata.finalizers = None,
+                Act::Claim(..) | Act::DeleteReceiver { .. } => {
+                    prop_assert!(false, "it names no receiver");
+                }
                 Act::Delete => object.metadata.deletion_timestamp = Some(time(shape.second)),
                 Act::Observe(status) => {
                     let mut before = object.status.clone().unwrap();

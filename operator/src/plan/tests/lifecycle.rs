@@ -32,7 +32,7 @@ fn image_removed(mut checkpoint: ContainerCheckpoint, status: &str) -> Container
 #[test]
 #[expect(clippy::too_many_lines, reason = "one row per case")]
 fn every_stage_looks_at_what_it_needs_and_does_what_is_due() {
-    let rows = [
+    let rows = vec![
         (
             without_finalizer(checkpoint("new")),
             Look::Nothing,

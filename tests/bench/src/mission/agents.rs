@@ -102,6 +102,7 @@ fn report() -> SavedReport {
         warnings: Vec::new(),
         restorable: None,
         dedup: None,
+        other: None,
     }
 }
 

@@ -146,6 +146,9 @@ pub(super) const KNOWN: &[Known] = &[
     cause("page-xfer: A socket was closed unexpectedly", PageServerUnreachable),
     hint("page-xfer: Can't send the final package: …", PageServerUnreachable),
     aside("Can't connect to server …", PageServerUnreachable),
+    // The connection under it.
+    cause("tls: Push callback send failed: …", PageServerUnreachable),
+    cause("tls: Pull callback recv failed: …", PageServerUnreachable),
     cause("tls: …", PageServerTlsFailed),
     // net.c, netfilter.c
     cause("net: Locking network failed using nftables", NetworkLockUnavailable),

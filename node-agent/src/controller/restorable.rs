@@ -1,7 +1,7 @@
 //! Whether an image can be restored once its pod is gone, and what with. Nothing here looks or acts.
 
 use serde::{Deserialize, Serialize};
-use stillframe_crds::checkpoint::Options;
+use stillframe_crds::checkpoint::{Options, PageServer};
 
 /// The most things of one kind that are named.
 const NAMED: usize = 4;
@@ -23,9 +23,24 @@ impl PagesAre {
     pub fn of(options: &Options) -> Self {
         match &options.page_server {
             _ if options.lazy_pages => Self::Fetched,
-            Some(server) => Self::With(format!("{}:{}", server.address, server.port)),
+            Some(server) => Self::With(called(server)),
             None => Self::Here,
         }
+    }
+}
+
+/// A page server as its request names it.
+fn called(server: &PageServer) -> String {
+    let PageServer {
+        address,
+        port,
+        tls: _,
+        receiver_ref,
+    } = server;
+    match (receiver_ref, address, port) {
+        (Some(receiver), ..) => format!("receiver {}", receiver.name),
+        (None, Some(address), Some(port)) => format!("{address}:{port}"),
+        (None, ..) => "a page server".to_owned(),
     }
 }
 

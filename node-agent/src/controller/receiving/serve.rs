@@ -238,6 +238,8 @@ impl Pad {
             network_lock: None,
             runtime: None,
             warnings: Vec::new(),
+            restorable: None,
+            dedup: None,
             other: None,
         }
     }

@@ -94,7 +94,7 @@ pub(crate) fn pod_json() -> Value {
         "metadata": {"name": "counter", "namespace": "shop", "uid": "pod-uid"},
         "spec": {"nodeName": "node-1", "containers": [{"name": "app"}]},
         "status": {"phase": "Running", "containerStatuses": [
-            {"name": "app", "containerID": CONTAINER_ID, "started": true, "state": {"running": {}}}
+            {"name": "app", "containerID": CONTAINER_ID, "imageID": "docker.io/library/app@sha256:1", "started": true, "state": {"running": {}}}
         ]},
     })
 }

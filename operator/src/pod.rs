@@ -147,6 +147,9 @@ pub struct ContainerStatus {
     /// Its id, with the runtime's scheme before it.
     #[serde(rename = "containerID")]
     pub container_id: Option<String>,
+    /// Its image, by the digest where the runtime tells it.
+    #[serde(rename = "imageID")]
+    pub image_id: Option<String>,
     /// Whether its startup probe has succeeded; true where there is none.
     pub started: Option<bool>,
     /// What it does now.

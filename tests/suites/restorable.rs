@@ -43,12 +43,14 @@ const LOOK: &str = r#"
 pid=$(runc state restored | jq .pid)
 in_it() { [ -e bundle/rootfs/"$1" ] || [ -L bundle/rootfs/"$1" ]; }
 has() { if in_it "$1"; then echo true; else echo false; fi; }
+# It is emptied before it is written.
+count=; until [ -n "$count" ]; do count=$(cat bundle/rootfs/data/count); done
 jq -n --arg open "$(cat /proc/$pid/fd/6)" --arg link "$(readlink /proc/$pid/fd/6)" \
     --arg inodes "$(stat -Lc %i /proc/$pid/fd/6 bundle/rootfs/data/second | sort -u | wc -l)" \
     --arg passwd "$(cat bundle/rootfs/etc/passwd)" --arg set "$(ls bundle/rootfs/opt/set)" \
     --arg data "$(ls -A --zero bundle/rootfs/data | tr '\0' '/')" \
     --arg absolute "$(readlink bundle/rootfs/data/absolute)" --arg up "$(readlink bundle/rootfs/data/up)" \
-    --argjson wget "$(has bin/wget)" --argjson nc "$(has bin/nc)" --argjson count "$(cat bundle/rootfs/data/count)" \
+    --argjson wget "$(has bin/wget)" --argjson nc "$(has bin/nc)" --argjson count "$count" \
     '$ARGS.named'
 "#;
 
@@ -168,6 +170,9 @@ fn must_tell_who_it_was(pod: &Pod<'_>, checkpoint: &rig::Checkpoint<'_>, id: &st
             "{pointer}: {about:#}"
         );
     }
+    let reference = about["image"]["ref"].as_str().unwrap_or_default();
+    assert!(reference.contains("sha256:"), "{about:#}");
+    assert_eq!(status["imageID"], reference);
     let kernel = node().run(&["uname", "-r"]).ok().stdout;
     assert_eq!(about["versions"]["kernel"], kernel.trim());
     let hosts = about["mounts"].as_array().into_iter().flatten();

@@ -38,6 +38,10 @@ pub struct ContainerCheckpointStatus {
         skip_serializing_if = "Option::is_none"
     )]
     pub container_id: Option<String>,
+    /// The container's image, as in the pod's status: with its digest where the runtime tells it.
+    #[serde(default, rename = "imageID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub image_id: Option<String>,
     /// How long the container may stand still, in seconds: as asked for, or as its liveness probes
     /// allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]

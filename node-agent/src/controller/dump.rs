@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -10,7 +10,10 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use nix::errno::Errno;
-use stillframe_crds::{Reason, checkpoint::RuntimeFacts};
+use stillframe_crds::{
+    Reason,
+    checkpoint::{RelativePath, RuntimeFacts},
+};
 
 use super::{
     disk::{self, Footprint, MemoryGoes, NamespaceLimit, Promise, Promises, Reserve, Space},
@@ -19,12 +22,9 @@ use super::{
     order::{Dirs, Order},
     page_server::{self, Allowances},
     place::{ImageRoot, SavedReport},
-    restorable::{self, Facts, FilesAre, PagesAre, ParentIs, Verdict},
 };
 use crate::{
-    checkpoint::{
-        self, Admitted, Engine, Observer, Report, Request, Rootfs, Step, journal::Journal, repair,
-    },
+    checkpoint::{self, Admitted, Engine, Request, Rootfs, Step, journal::Journal, repair},
     criu::{
         Cancel,
         config::{self, Allowed, Site},
@@ -35,8 +35,13 @@ use crate::{
     },
 };
 
+use adapter::Adapter;
+use restore::Restore;
+
+mod adapter;
 mod dedup;
 mod files;
+mod restore;
 
 pub use dedup::Deduplicated;
 
@@ -167,7 +172,10 @@ impl Dumper for Criu {
             ..
         } = found;
         let log = dirs.work.join("dump.log");
-        let parent = dirs.parent.as_ref().map(|link| dirs.image.join(link));
+        let parent = order.parent.as_ref().map(|RelativePath(path)| {
+            let namespace = self.images.path().join(&order.namespace);
+            namespace.join(path)
+        });
         let mut request = order.request(dirs, site, bounds.timeout)?;
         self.lead_memory(&mut request, order)?;
         let started = Time(Timestamp::now());
@@ -182,15 +190,13 @@ impl Dumper for Criu {
             notes,
             runtime: &runtime,
             started: &started,
-            restorable: Restorable {
+            restorable: Restore {
                 order,
                 container,
                 parent,
                 known: &known,
                 // Of a container that ends with its dump nothing is left to be looked at afterwards.
-                files: order
-                    .options
-                    .ends_the_container()
+                files: (order.options.ends_the_container() && rootfs.is_none())
                     .then(|| files::lost(container)),
                 verdict: None,
             },
@@ -348,79 +354,5 @@ fn site(container: &Container) -> Result<Allowed, Failed> {
         }
         Ok(allowed) => Ok(allowed),
         Err(error) => Err(failure::of_config(&error).into()),
-    }
-}
-
-/// Hands the engine's steps on.
-struct Adapter<'a> {
-    notes: &'a mut dyn Notes,
-    runtime: &'a RuntimeFacts,
-    started: &'a Time,
-    restorable: Restorable<'a>,
-}
-
-/// What is known of an image's restore.
-struct Restorable<'a> {
-    order: &'a Order,
-    container: &'a Container,
-    /// Where the image that it builds on is.
-    parent: Option<PathBuf>,
-    known: &'a kept::Known,
-    /// The changed files that are not saved, where they had to be looked for before the dump.
-    files: Option<FilesAre>,
-    verdict: Option<Verdict>,
-}
-
-impl Restorable<'_> {
-    fn judge(&self) -> Verdict {
-        let saved = self.order.rootfs == stillframe_crds::checkpoint::Rootfs::Diff;
-        let files = if saved || self.order.options.pre_dump {
-            FilesAre::Kept
-        } else {
-            let looked = self.files.clone();
-            looked.unwrap_or_else(|| files::lost(self.container))
-        };
-        let about = &self.known.about;
-        let spec = self.known.keep.files.iter();
-        let spec = spec.into_iter().any(|(name, _)| *name == kept::SPEC);
-        let parent = match &self.parent {
-            None => ParentIs::None,
-            Some(path) if path.is_dir() => ParentIs::There(path.display().to_string()),
-            Some(path) => ParentIs::Gone(path.display().to_string()),
-        };
-        restorable::judge(&Facts {
-            pre_dump: self.order.options.pre_dump,
-            pages: PagesAre::of(&self.order.options),
-            spec,
-            files,
-            parent,
-            image: about.image.name.as_deref(),
-            volumes: about.volumes(),
-        })
-    }
-}
-
-impl std::fmt::Debug for Adapter<'_> {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Adapter")
-    }
-}
-
-impl Observer for Adapter<'_> {
-    fn step(&mut self, step: Step) {
-        self.notes.step(step);
-    }
-
-    fn confirm(&mut self, until: Option<Instant>) -> Result<(), String> {
-        self.notes.confirm(until)
-    }
-
-    fn complete(&mut self, report: &Report) {
-        let (runtime, started) = (Some(self.runtime.clone()), self.started.clone());
-        let mut saved = SavedReport::of(report, runtime, started, Time(Timestamp::now()));
-        let verdict = self.restorable.judge();
-        saved.restorable = Some(verdict.clone());
-        self.restorable.verdict = Some(verdict);
-        self.notes.complete(&saved);
     }
 }

@@ -43,7 +43,7 @@ const IMAGE_NAMES: [&str; 2] = [
     "io.kubernetes.cri.image-name",
     "io.kubernetes.cri-o.ImageName",
 ];
-/// What CRI-O knows the image by; containerd notes nothing of the kind.
+/// What CRI-O knows the image by, where the pod's status did not tell; containerd notes nothing of the kind.
 const IMAGE_REFS: [&str; 1] = ["io.kubernetes.cri-o.ImageRef"];
 
 /// What our own file tells.
@@ -116,7 +116,7 @@ pub struct Image {
     /// As the pod names it.
     #[serde(default)]
     pub name: Option<String>,
-    /// What the engine knows it by, where that can be told.
+    /// What the pod's status has for it, with its digest where the runtime tells that.
     #[serde(default, rename = "ref")]
     pub reference: Option<String>,
 }
@@ -221,10 +221,10 @@ pub fn judge(dir: &Path) -> Option<Verdict> {
         FilesAre::Unknown("the agent was restarted before it could look for them".to_owned())
     };
     let parent = dir.join("parent");
-    let parent = match fs::read_link(&parent) {
-        Err(_) => ParentIs::None,
-        Ok(_) if parent.is_dir() => ParentIs::There(parent.display().to_string()),
-        Ok(_) => ParentIs::Gone(parent.display().to_string()),
+    let parent = match (fs::read_link(&parent), parent.canonicalize()) {
+        (Err(_), _) => ParentIs::None,
+        (Ok(_), Ok(there)) => ParentIs::There(there.display().to_string()),
+        (Ok(link), Err(_)) => ParentIs::Gone(link.display().to_string()),
     };
     Some(restorable::judge(&Facts {
         pre_dump: about.options.pre_dump,
@@ -269,7 +269,7 @@ fn about(order: &Order, container: &Container, node: &str, runtime: &RuntimeFact
         },
         image: Image {
             name: annotation(&IMAGE_NAMES),
-            reference: annotation(&IMAGE_REFS),
+            reference: order.image_id.clone().or(annotation(&IMAGE_REFS)),
         },
         versions: Versions {
             stillframe: env!("CARGO_PKG_VERSION").to_owned(),
@@ -394,6 +394,28 @@ mod tests {
         fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink("/proc/self/status", &file).unwrap();
         assert_eq!(read(dir.path()), None);
+    }
+
+    #[test]
+    fn an_agent_that_did_not_see_a_dump_judges_by_its_directory() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join("child");
+        fs::create_dir(&dir).unwrap();
+        assert_eq!(judge(&dir), None);
+        let about = serde_json::to_string(&sample()).unwrap();
+        fs::write(dir.join(checkpoint::ABOUT), about).unwrap();
+        let said = || judge(&dir).unwrap();
+        for missing in ["the container's configuration", "if there are any"] {
+            assert!(said().message.contains(missing), "{}", said().message);
+        }
+        fs::write(dir.join(SPEC), "{}").unwrap();
+        fs::write(dir.join(layer::FILE), "").unwrap();
+        assert!(said().holds, "{}", said().message);
+        std::os::unix::fs::symlink("../parent", dir.join("parent")).unwrap();
+        assert!(!said().holds && said().message.contains("../parent"));
+        fs::create_dir(scratch.path().join("parent")).unwrap();
+        let there = scratch.path().canonicalize().unwrap().join("parent");
+        assert!(said().holds && said().message.contains(&there.display().to_string()));
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Order {
     pub container_name: String,
     /// The container's id, as in the pod's status.
     pub container_id: String,
+    /// The container's image, as in the pod's status.
+    pub image_id: Option<String>,
     /// What was asked for.
     pub options: Options,
     /// Whether the container's changed files are kept as well.
@@ -120,6 +122,7 @@ impl Order {
                 .container_name
                 .ok_or_else(|| missing("containerName"))?,
             container_id: status.container_id.ok_or_else(|| missing("containerID"))?,
+            image_id: status.image_id,
             image: image_path(object),
             parent,
             max_pause: status.max_pause_seconds.map(patience),

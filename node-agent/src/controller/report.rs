@@ -142,7 +142,7 @@ pub fn finished(
         publish_microseconds: _,
         size_bytes,
         files: _,
-        digest,
+        digest: _,
         stats,
         criu_version,
         network_lock,
@@ -172,18 +172,7 @@ pub fn finished(
         .as_ref()
         .and_then(|part| u64::try_from(part.size_bytes).ok());
     status.size = Some(size(size_bytes.saturating_add(elsewhere.unwrap_or(0))));
-    let parent = object.spec.options.parent_ref.as_ref();
-    status.artifact = Some(Artifact {
-        parts: std::iter::once(Part {
-            node: node.to_owned(),
-            path: path.display().to_string(),
-            size_bytes: i64::try_from(*size_bytes).unwrap_or(i64::MAX),
-            digest: digest.clone(),
-        })
-        .chain(other.clone())
-        .collect(),
-        parent: parent.map(|parent| parent.name.clone()),
-    });
+    status.artifact = Some(artifact(object, node, path, saved));
     status.stats.clone_from(stats);
     status.dedup.clone_from(dedup);
     status.criu = (!criu_version.is_empty()).then(|| CriuFacts {
@@ -196,6 +185,26 @@ pub fn finished(
         .map(|text| condition::cut(text, WARNING_BYTES).to_owned())
         .collect();
     status
+}
+
+/// The image's parts: what is here, and what went to another node.
+fn artifact(
+    object: &ContainerCheckpoint,
+    node: &str,
+    path: &Path,
+    saved: &SavedReport,
+) -> Artifact {
+    let here = Part {
+        node: node.to_owned(),
+        path: path.display().to_string(),
+        size_bytes: i64::try_from(saved.size_bytes).unwrap_or(i64::MAX),
+        digest: saved.digest.clone(),
+    };
+    let parent = object.spec.options.parent_ref.as_ref();
+    Artifact {
+        parts: std::iter::once(here).chain(saved.other.clone()).collect(),
+        parent: parent.map(|parent| parent.name.clone()),
+    }
 }
 
 /// The checkpoint `by`, which builds on this one, has removed pages from its image.

@@ -102,20 +102,15 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
     ready.alone.store(true, Ordering::Relaxed);
     let (ends, lease) = keep_lease(&client, &arguments);
     let teller = Teller::new(&client, &engine, &images, &ready, &arguments);
-    let runtimes = Arc::clone(&teller.runtimes);
-    let teller = tokio::spawn(teller.tell());
-    let roots = Roots {
-        prefix: arguments.prefix.clone(),
-        ..Roots::default()
-    };
-    let keys = arguments.page_servers.keys.clone().map(|folder| Keys {
-        folder,
-        node: arguments.node_name.clone(),
-    });
+    let (runtimes, teller) = (Arc::clone(&teller.runtimes), tokio::spawn(teller.tell()));
+    let keys = keys(&arguments);
     let (told, receiving) = receive(told, &client, &engine, &images, keys.clone(), &arguments);
     let dumper = Criu {
         engine,
-        roots,
+        roots: Roots {
+            prefix: arguments.prefix,
+            ..Roots::default()
+        },
         images: images.clone(),
         reserve: arguments.reserve,
         limit: arguments.namespace_limit,
@@ -150,6 +145,13 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
     drop(alone);
     info!("has ended");
     Ok(())
+}
+
+/// The keys with which memory is encrypted on its way, where there are any.
+fn keys(arguments: &Arguments) -> Option<Keys> {
+    let folder = arguments.page_servers.keys.clone()?;
+    let node = arguments.node_name.clone();
+    Some(Keys { folder, node })
 }
 
 /// Keeps the lease until the sender says so, or is gone.

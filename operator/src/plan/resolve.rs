@@ -12,6 +12,7 @@ pub(super) struct Found<'a> {
     pub(super) node: &'a str,
     pub(super) container: &'a Container,
     pub(super) id: &'a str,
+    pub(super) image: Option<&'a str>,
     pub(super) started: bool,
 }
 
@@ -27,6 +28,9 @@ impl Found<'_> {
         }
     }
 }
+
+/// The longest name of an image that the status takes.
+const IMAGE_BYTES: usize = 1024;
 
 /// Which of a pod's lists a container is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +76,7 @@ pub(super) fn container<'a>(
             node,
             container,
             id,
+            image: running.and_then(image),
             started: running.and_then(|status| status.started).unwrap_or(true),
         }),
         _ => Err(wait(
@@ -80,6 +85,12 @@ pub(super) fn container<'a>(
             format!("container {} does not run yet", container.name),
         )),
     }
+}
+
+/// The image that a container was started from; none that is longer than any name of one.
+fn image(status: &ContainerStatus) -> Option<&str> {
+    let image = status.image_id.as_deref();
+    image.filter(|image| (1..=IMAGE_BYTES).contains(&image.len()))
 }
 
 fn the_pod<'a>(checkpoint: &ContainerCheckpoint, pod: Option<&'a Pod>) -> Result<&'a Pod, Verdict> {

@@ -108,6 +108,7 @@ fn assign(
         status.sandbox_uid = Some(found.sandbox_uid().to_owned());
         status.container_name = Some(found.container.name.clone());
         status.container_id = Some(found.id.to_owned());
+        status.image_id = found.image.map(str::to_owned);
         status.max_pause_seconds = seconds;
         status.page_server = server;
     });

@@ -61,6 +61,7 @@ async fn a_new_object_gets_its_finalizer_and_its_agent_in_two_writes() {
                 "observedGeneration": 1, "attempts": 0, "nodeName": "node-1",
                 "podUID": "pod-uid", "sandboxUID": "pod-uid", "containerName": "app",
                 "containerID": fixtures::CONTAINER_ID,
+                "imageID": "docker.io/library/app@sha256:1",
                 "conditions": [
                     condition("Complete", "False", "Assigned", message),
                     condition("Ready", "False", "Assigned", message),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stillframe_crds::{Reason, checkpoint};
+use stillframe_crds::{Reason, checkpoint, condition};
 
 use crate::{
     checkpoint::Rootfs,
@@ -17,6 +17,8 @@ use crate::{
 
 /// What an archive may take beside what its files took when they were looked at: they may grow until the container stands still.
 const BESIDE: u64 = 1 << 20;
+/// As much of a path as is told.
+const SHOWN_BYTES: usize = 256;
 
 /// What is to be saved, if anything is, and the most that it may take.
 pub(super) fn wanted(order: &Order, container: &Container) -> Result<Option<Rootfs>, Failed> {
@@ -53,7 +55,10 @@ pub(super) fn lost(container: &Container) -> FilesAre {
         .collect();
     match open(&overlay).and_then(|upper| upper.first_change(&mounts)) {
         Ok(None) => FilesAre::Unchanged,
-        Ok(Some(path)) => FilesAre::Lost(path.to_string_lossy().into_owned()),
+        Ok(Some(path)) => {
+            let path = path.to_string_lossy();
+            FilesAre::Lost(condition::cut(&path, SHOWN_BYTES).to_owned())
+        }
         Err(error) => unknown(&error),
     }
 }

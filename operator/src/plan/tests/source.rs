@@ -44,6 +44,8 @@ fn a_running_container_is_assigned_with_everything_that_pins_it() {
     assert_eq!(status.sandbox_uid.as_deref(), Some("pod-uid"));
     assert_eq!(status.container_name.as_deref(), Some("app"));
     assert_eq!(status.container_id.as_deref(), Some(CONTAINER_ID));
+    let image = "docker.io/library/app@sha256:1";
+    assert_eq!(status.image_id.as_deref(), Some(image));
     assert_eq!(status.max_pause_seconds, None);
     assert_eq!(status.observed_generation, 1);
     assert!(condition::holds(&status.conditions, condition::RECONCILING));

@@ -18,7 +18,7 @@ pub use options::{
     CgroupsMode, EmptyNamespace, NetworkLock, ObjectName, Options, PageServer, Peer, RelativePath,
 };
 pub use status::{
-    Artifact, ContainerCheckpointStatus, CriuFacts, DumpStats, Failure, LazyPages, Part,
+    Artifact, ContainerCheckpointStatus, CriuFacts, Dedup, DumpStats, Failure, LazyPages, Part,
     RuntimeFacts,
 };
 
@@ -85,7 +85,7 @@ pub use status::{
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{"rule": "self.source == oldSelf.source && self.options == oldSelf.options && self.rootfs == oldSelf.rootfs && self.timeoutSeconds == oldSelf.timeoutSeconds", "message": "the spec is immutable but for ttlSecondsAfterFinished and deletionPolicy: create another ContainerCheckpoint instead"}]))]
+#[schemars(extend("x-kubernetes-validations" = [{"rule": "self.source == oldSelf.source && self.options == oldSelf.options && self.rootfs == oldSelf.rootfs && self.timeoutSeconds == oldSelf.timeoutSeconds", "message": "the spec is immutable but for ttlSecondsAfterFinished and deletionPolicy: create another ContainerCheckpoint instead"}, {"rule": "self.rootfs != 'Diff' || !self.options.preDump", "message": "a pre-dump saves the memory alone: take rootfs Diff with the dump that ends the chain"}]))]
 pub struct ContainerCheckpointSpec {
     /// The container to checkpoint.
     pub source: Source,
@@ -138,7 +138,8 @@ pub enum Rootfs {
     /// Only the processes are saved.
     #[default]
     None,
-    /// The files that the container changed are saved as well, before it goes on.
+    /// The files that the container changed are saved as well, before it goes on: as
+    /// `rootfs-diff.tar` in the image's directory. It stands still for as long as they take.
     Diff,
 }
 

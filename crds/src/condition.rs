@@ -16,7 +16,7 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 /// True once lazy pages can be fetched.
 pub const LAZY_PAGES_READY: &str = "LazyPagesReady";
-/// False when something that a restore needs is missing.
+/// True when the image can be restored once its pod is gone; False says what is missing then.
 pub const RESTORABLE: &str = "Restorable";
 /// True once the agent has removed the image, or kept it as deletionPolicy says.
 pub const IMAGE_REMOVED: &str = "ImageRemoved";

@@ -125,8 +125,10 @@ reasons! {
             => "create another ContainerCheckpoint with a smaller spec.options.maxPauseSeconds, or without it to have it follow from the probes";
         InvalidSpec: "The spec asks for something that cannot be."
             => "create another ContainerCheckpoint with the field corrected that the message names";
-        RootfsDiffUnsupported: "This version does not save changed files."
-            => "create another ContainerCheckpoint without spec.rootfs";
+        RootfsNotOverlay: "The container's root file system is no overlay mount, which alone tells the files that the container has changed. It was not touched."
+            => "create another ContainerCheckpoint without spec.rootfs; containerd has an overlay with its snapshotter overlayfs, CRI-O with its storage driver overlay";
+        RootfsDiffFailed: "The files that the container has changed could not be saved. The dump was rolled back and the container goes on."
+            => "the message says why; create another ContainerCheckpoint, without spec.rootfs if need be";
         ParentNotFound: "There is no checkpoint named as parentRef says."
             => "kubectl get cckpt lists them";
         ParentNotReady: "The parent failed, is being deleted, or was not ready in time."
@@ -243,7 +245,9 @@ reasons! {
         RemovalFailed: "The image could not be removed; it is tried again.";
         LazyPagesServed: "Lazy pages can be fetched.";
         NotServing: "Lazy pages are not served yet, or no longer.";
-        PartsMissing: "Something that a restore needs is missing.";
+        NothingMissing: "The image's directory and the container's image hold what a restore needs.";
+        PartsMissing: "The image's directory does not hold all that a restore needs once the pod is gone.";
+        PagesRemoved: "A later checkpoint with autoDedup has removed pages from this image that it holds anew: only that one can be restored.";
         TTLIgnored: "The object outlives ttlSecondsAfterFinished: whoever keeps it as it is in Git would create it anew, and it would be dumped again.";
     }
 }

@@ -4,7 +4,7 @@
 --   Healthy      the image is complete
 --   Progressing  somebody works on it or waits for something, within timeoutSeconds
 --   Suspended    it waits for somebody to fetch its lazy pages
---   Degraded     it has failed and nobody tries again, or its image cannot be restored any more
+--   Degraded     it has failed and nobody tries again, or its image cannot be restored any more as it could before
 local status = obj.status or {}
 
 local function condition(kind)
@@ -29,7 +29,8 @@ if stalled.status == "True" then
   return health("Degraded", stalled, "the checkpoint has failed")
 end
 if ready.status == "True" then
-  if restorable.status == "False" then
+  -- What an image never held, as it was asked for, is no harm to it.
+  if restorable.status == "False" and restorable.reason ~= "PartsMissing" then
     return health("Degraded", restorable, "the image cannot be restored")
   end
   return health("Healthy", ready, "the image is complete")

@@ -18,7 +18,7 @@ pub use error::Error;
 pub use folder::Folder;
 pub use freezer::record_thawed;
 pub use inventory::{Inventory, NetworkLock, nftables_table};
-pub use publish::{Size, digest, flush, measure, name};
+pub use publish::{Size, allocated, digest, flush, measure, name};
 pub use stats::DumpStats;
 pub use verify::{Kind, Pages, Verified, verify};
 pub use withdraw::withdraw;

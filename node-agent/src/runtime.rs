@@ -2,7 +2,8 @@
 //!
 //! [`load()`] reads one state directory (runc's or crun's) into a [`Container`]; [`locate`] finds that
 //! directory from a Kubernetes container id; [`guard`] makes sure that the recorded pid is still the
-//! recorded process; [`external`] tells CRIU what lies outside the container; [`cgroup`] freezes;
+//! recorded process; [`external`] tells CRIU what lies outside the container; [`overlay`] where it keeps what it has changed of its
+//! files; [`cgroup`] freezes;
 //! [`destroy`] does what `runc checkpoint` does to a container that a dump has ended.
 
 pub mod cgroup;
@@ -15,6 +16,7 @@ pub mod external;
 pub mod guard;
 mod load;
 pub mod locate;
+pub mod overlay;
 mod proc_stat;
 pub mod processes;
 mod runc;
@@ -27,6 +29,6 @@ pub use container::{
     NamespaceKind,
 };
 pub use error::Error;
-pub use load::load;
+pub use load::{load, oci_config};
 pub use proc_stat::start_time;
 pub use status::Status;

@@ -124,6 +124,11 @@ fn combinations_that_can_never_work_are_refused_with_the_way_out() {
             answer.stderr
         );
     }
+    let mut spec = with_options(&json!({"preDump": true}));
+    spec["rootfs"] = json!("Diff");
+    let answer = cluster().try_apply(&checkpoint("refused", &spec));
+    let says = "take rootfs Diff with the dump that ends the chain";
+    assert!(answer.stderr.contains(says), "{}", answer.stderr);
 }
 
 #[test]

@@ -147,7 +147,9 @@ fn evidence_stays_when_its_object_is_deleted() {
         "/var/lib/stillframe/images/forensics/case-4711/evidence"
     );
     let before = checkpoint.image_files();
-    assert!(before.contains(&"inventory.img".into()), "{before:?}");
+    for file in ["inventory.img", "rootfs-diff.tar", "spec.dump"] {
+        assert!(before.contains(&file.into()), "{before:?}");
+    }
     place.counts_beyond(place.count());
     checkpoint.delete();
     assert_eq!(files(node(), &image), before);

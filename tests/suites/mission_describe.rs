@@ -209,7 +209,6 @@ fn of_requests() -> Vec<Case> {
             options(json!({"maxPauseSeconds": 30})),
         ),
         case("NoSoftDirty", "counts", options(json!({"preDump": true}))),
-        case("RootfsDiffUnsupported", "counts", json!({"rootfs": "Diff"})),
         case(
             "InvalidSpec",
             "counts",

@@ -15,12 +15,20 @@ mod faults;
 #[path = "vm/objects.rs"]
 mod objects;
 
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
 use rig::Node;
+
+/// The virtual machine, which has one processor and one mount of cgroups: it takes one test at a time.
+fn guest() -> MutexGuard<'static, &'static Node> {
+    static TURN: LazyLock<Mutex<&Node>> = LazyLock::new(|| Mutex::new(Node::shared_guest()));
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn a_job_in_the_guest_comes_back_byte_for_byte() {
-    let guest = Node::shared_guest();
+    let guest = guest();
     let output = guest
         .command("sh")
         .args([

@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What became of a checkpoint. Before a node is assigned the operator writes it, afterwards that
-/// node's agent; once completionTime is set it is final, but for the condition `ImageRemoved`.
+/// node's agent; once completionTime is set it is final, but for the conditions `ImageRemoved` and
+/// Restorable.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerCheckpointStatus {
@@ -73,6 +74,9 @@ pub struct ContainerCheckpointStatus {
     /// CRIU's own figures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stats: Option<DumpStats>,
+    /// What autoDedup has removed from the images that this one builds on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedup: Option<Dedup>,
     /// The CRIU that made the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub criu: Option<CriuFacts>,
@@ -169,6 +173,15 @@ pub struct DumpStats {
     pub shpages_skipped_parent: i64,
     /// Pages of shared memory written.
     pub shpages_written: i64,
+}
+
+/// What `criu dedup` has removed from the images that one builds on.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Dedup {
+    /// Bytes that these images gave back to the disk.
+    #[schemars(range(min = 0))]
+    pub bytes_freed: i64,
 }
 
 /// The CRIU that made an image.

@@ -12,7 +12,7 @@ use super::{fence, journal, lock, still};
 use crate::{
     criu,
     go_text::{go_errno, go_error},
-    images,
+    images, layer,
     runtime::{self, external, guard, processes},
 };
 
@@ -120,6 +120,9 @@ pub enum Error {
     /// The container could not be made to stand still.
     #[error(transparent)]
     Still(#[from] still::Error),
+    /// The files that the container has changed could not be saved while it stood still.
+    #[error(transparent)]
+    Rootfs(#[from] layer::Error),
     /// CRIU failed, or was stopped.
     #[error("{}", dump_text(source))]
     Dump {
@@ -173,6 +176,7 @@ impl Error {
             Self::Traced { .. } => "ProcessTraced",
             Self::ParentNotLatest(_) => "ParentNotLatest",
             Self::Still(_) => "NeverStill",
+            Self::Rootfs(source) => source.reason(),
             Self::Incomplete(_) => "ImageIncomplete",
             Self::Publish(_) => "PublishFailed",
         }

@@ -11,6 +11,7 @@ use super::{
     chain::Chain,
     fence::Fence,
     journal::{Entry, FreezerBefore, Journal, LockedNetwork, Record},
+    keep::Saving,
     lock::{self, Circumstances, Method, Rules},
     plan::{self, Found},
     process::ProcessId,
@@ -40,24 +41,36 @@ const DESCRIPTORS: &str = "descriptors.json";
 
 /// A dump that has been written into the journal and touched nothing yet.
 #[derive(Debug)]
-pub(super) struct Ready {
+pub(super) struct Ready<'a> {
     pub(super) record: Record,
     pub(super) request: CriuReq,
     pub(super) status_fd: Option<StatusFd>,
+    /// The changed files that are to be saved.
+    pub(super) saving: Option<Saving<'a>>,
     /// The lock that will be taken; none for a pre-dump.
     pub(super) lock: Option<Method>,
 }
 
-impl Dump<'_> {
+impl<'a> Dump<'a> {
     /// Everything up to the request, in runc's order.
     ///
     /// # Errors
     /// Nothing has been touched then but the directories.
-    pub(super) fn prepare(&mut self, swrk: &mut Swrk, journal: &Journal) -> Result<Ready, Error> {
+    pub(super) fn prepare(
+        &mut self,
+        swrk: &mut Swrk,
+        journal: &Journal,
+    ) -> Result<Ready<'a>, Error> {
         external_namespaces_known(&self.version)?;
         let namespaces = std::mem::replace(&mut self.target.namespaces, Ok(Vec::new()));
         let external = namespaces.map_err(Error::External)?;
         let status_fd = self.require_features(swrk)?;
+        let keep = &self.request.keep;
+        keep.write(&self.dirs.image, &self.version.to_string())?;
+        let cgroup = self.launch.cgroup.as_deref();
+        let saving = keep.rootfs.as_ref();
+        let saving = saving.map(|rootfs| Saving::prepare(rootfs, &self.dirs.image, cgroup));
+        let saving = saving.transpose()?;
         let mut mounts = Vec::new();
         if self.request.kind == Kind::Dump {
             let found = std::mem::replace(&mut self.target.mounts, Ok(Vec::new()));
@@ -95,6 +108,7 @@ impl Dump<'_> {
             record,
             request,
             status_fd,
+            saving,
             lock,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::{os::fd::RawFd, path::PathBuf, str::FromStr, time::Duration};
 
-use super::Admitted;
+use super::{Admitted, Keep};
 
 /// A checkpoint as asked for. Nothing in it has been tried against the container yet.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub struct Request {
     /// Lift the network lock of a dump that has ended its container. CRIU leaves it, and runc with
     /// it, for the restore to lift; whoever else lives in that network namespace is locked with it.
     pub unlock_after_end: bool,
+    /// What the image's directory is to hold beside CRIU's files. runc keeps nothing.
+    pub keep: Keep,
 }
 
 /// What is taken.

@@ -14,6 +14,7 @@ use super::{
     engine::Engine,
     guardian::Guardian,
     journal::{Entry, Journal},
+    keep::{Saving, Until},
     plan::{self, FreezeFacts},
     prepare::Ready,
     repair,
@@ -124,6 +125,7 @@ impl Dump<'_> {
             mut record,
             request,
             status_fd,
+            saving,
             lock,
         } = match self.prepare(&mut swrk, journal) {
             Ok(ready) => ready,
@@ -143,7 +145,7 @@ impl Dump<'_> {
         };
         let outcome = self.fence_off(&record.entry).and_then(|()| {
             observer.step(Step::Requested);
-            self.converse(swrk, &request, status_fd, cancel, observer)
+            self.converse(swrk, &request, (status_fd, saving), cancel, observer)
         });
         let mut left = false;
         let ended = match outcome {
@@ -238,7 +240,7 @@ impl Dump<'_> {
         &self,
         swrk: Swrk,
         request: &CriuReq,
-        status_fd: Option<StatusFd>,
+        (status_fd, saving): (Option<StatusFd>, Option<Saving<'_>>),
         cancel: &Cancel,
         observer: &mut dyn Observer,
     ) -> Result<(Seen, Instant), Error> {
@@ -250,6 +252,7 @@ impl Dump<'_> {
         });
         let marker = (self.container.flavour == Flavour::Runc)
             .then(|| self.container.state_dir.join("checkpoint"));
+        let deadline = self.request.timeout.map(|timeout| self.started + timeout);
         let mut watch = Watch {
             guard: &self.target.guard,
             freezer: self.target.freezer.as_ref().filter(|_| early),
@@ -259,12 +262,14 @@ impl Dump<'_> {
             image: self.dirs.image.clone(),
             // What ends is proved while it can still be kept; what goes on is not kept waiting.
             proof: self.ends_container().then(|| self.proof(self.durable())),
+            saving,
+            until: Until { deadline, cancel },
             status_fd,
             observer,
             seen: Seen::default(),
         };
         let limits = Limits {
-            deadline: self.request.timeout.map(|timeout| self.started + timeout),
+            deadline,
             grace: self.engine.grace,
             cancel,
         };

@@ -6,10 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Error, Observer, Step, status_fd::StatusFd, still};
+use super::{
+    Error, Observer, Step,
+    keep::{Saving, Until},
+    status_fd::StatusFd,
+    still,
+};
 use crate::{
     criu::{Answer, Event, Handler},
     images::{self, Folder},
+    layer,
     runtime::{cgroup::Freezer, guard::Guard},
 };
 
@@ -73,6 +79,10 @@ pub(super) struct Watch<'a> {
     pub(super) image: PathBuf,
     /// To be proved before the container ends.
     pub(super) proof: Option<Proof>,
+    /// Changed files to be saved while the container stands still.
+    pub(super) saving: Option<Saving<'a>>,
+    /// How long that may take, whatever the pause's bound says.
+    pub(super) until: Until<'a>,
     pub(super) status_fd: Option<StatusFd>,
     pub(super) observer: &'a mut dyn Observer,
     pub(super) seen: Seen,
@@ -127,6 +137,17 @@ impl Watch<'_> {
                 .map_err(Error::Incomplete)?;
         }
         self.hold();
+        // The one thing that a container is kept waiting for although nothing of it could be told later: its files have to be
+        // those that its memory knows.
+        if let Some(saving) = self.saving.take() {
+            let deadline = self.pause_deadline().into_iter().chain(self.until.deadline);
+            let until = Until {
+                deadline: deadline.min(),
+                ..self.until
+            };
+            let left_out = saving.save(until)?;
+            self.seen.warnings.extend(left_out);
+        }
         if let Some(proof) = &self.proof {
             proof.check(images::Kind::Dump)?;
             self.let_end();
@@ -196,6 +217,8 @@ impl Handler for Watch<'_> {
         };
         match result {
             Ok(()) => Answer::Go,
+            // What interrupted it is told by whoever set the bound.
+            Err(Error::Rootfs(layer::Error::Interrupted)) => Answer::Refuse,
             Err(error) => {
                 self.seen.refusal = Some(error);
                 Answer::Refuse

@@ -1,6 +1,11 @@
 //! The dump itself, behind the seam that lets hundreds of agents be simulated without CRIU.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -10,13 +15,16 @@ use stillframe_crds::{Reason, checkpoint::RuntimeFacts};
 use super::{
     disk::{self, Footprint, MemoryGoes, NamespaceLimit, Promise, Promises, Reserve, Space},
     failed::{Failed, chain},
-    failure, identity, lazy,
+    failure, identity, kept, lazy,
     order::{Dirs, Order},
     page_server::{self, Allowances},
     place::{ImageRoot, SavedReport},
+    restorable::{self, Facts, FilesAre, PagesAre, ParentIs, Verdict},
 };
 use crate::{
-    checkpoint::{self, Admitted, Engine, Observer, Report, Step, journal::Journal, repair},
+    checkpoint::{
+        self, Admitted, Engine, Observer, Report, Request, Rootfs, Step, journal::Journal, repair,
+    },
     criu::{
         Cancel,
         config::{self, Allowed, Site},
@@ -28,6 +36,9 @@ use crate::{
 };
 
 mod dedup;
+mod files;
+
+pub use dedup::Deduplicated;
 
 /// Is told how a dump goes.
 pub trait Notes: Send {
@@ -61,6 +72,10 @@ pub trait Dumper: Send + Sync + 'static {
         notes: &mut dyn Notes,
     ) -> Result<SavedReport, Failed>;
 
+    /// Removes from the images that a complete one builds on what it holds anew; `None` where it builds on none. To be called again
+    /// where that was cut short.
+    fn deduplicate(&self, image: &Path) -> Option<Deduplicated>;
+
     /// Puts right what killed agents left, and says what that was.
     fn sweep(&self) -> Vec<String>;
 }
@@ -93,6 +108,10 @@ pub struct Criu {
     pub page_servers: Allowances,
     /// The address that the cluster knows this node by.
     pub address: Option<IpAddr>,
+    /// This node's name.
+    pub node: String,
+    /// The node's runtimes, once they have been asked for their versions.
+    pub runtimes: Arc<OnceLock<Vec<RuntimeFacts>>>,
 }
 
 /// A container that was found.
@@ -100,6 +119,8 @@ pub struct Criu {
 pub struct Found {
     container: Container,
     site: Allowed,
+    /// The changed files that are to be saved.
+    rootfs: Option<Rootfs>,
     #[expect(dead_code, reason = "held until the dump has ended")]
     promise: Option<Promise>,
 }
@@ -111,11 +132,14 @@ impl Dumper for Criu {
         let container = self.locate(order)?;
         running(&container)?;
         self.memory_may_go(order)?;
-        let promise = self.room(order, &container)?;
+        let rootfs = files::wanted(order, &container)?;
+        let most = rootfs.as_ref().map_or(0, |rootfs| rootfs.most);
+        let promise = self.room(order, &container, most)?;
         let site = site(&container)?;
         Ok(Found {
             container,
             site,
+            rootfs,
             promise,
         })
     }
@@ -129,33 +153,39 @@ impl Dumper for Criu {
         notes: &mut dyn Notes,
     ) -> Result<SavedReport, Failed> {
         let Found {
-            container, site, ..
+            container,
+            site,
+            rootfs,
+            ..
         } = found;
         let log = dirs.work.join("dump.log");
-        let image = dirs.image.clone();
+        let parent = dirs.parent.as_ref().map(|link| dirs.image.join(link));
         let mut request = order.request(dirs, site, bounds.timeout)?;
-        request.lazy_pages_for = self.memory_may_go(order)?;
-        if let Some((server, asked)) = request
-            .page_server
-            .as_mut()
-            .zip(order.options.page_server.as_ref())
-        {
-            if !order.options.lazy_pages {
-                // The address that is allowed, not whatever the name means to CRIU.
-                server.address = page_server::address(asked, &self.page_servers)?.to_string();
-            }
-            let keys = self.page_servers.keys.as_deref().filter(|_| asked.tls);
-            server.tls = keys.map(|keys| page_server::tls(keys, &asked.address));
-        }
+        self.lead_memory(&mut request, order)?;
         let started = Time(Timestamp::now());
         let runtime = RuntimeFacts {
             name: container.flavour.to_string(),
             version: None,
         };
+        let known = kept::look(order, container, &self.node, &self.told_of(&runtime));
+        request.keep = known.keep.clone();
+        request.keep.rootfs.clone_from(rootfs);
         let mut observer = Adapter {
             notes,
             runtime: &runtime,
             started: &started,
+            restorable: Restorable {
+                order,
+                container,
+                parent,
+                known: &known,
+                // Of a container that ends with its dump nothing is left to be looked at afterwards.
+                files: order
+                    .options
+                    .ends_the_container()
+                    .then(|| files::lost(container)),
+                verdict: None,
+            },
         };
         let report = checkpoint::run(
             &self.engine,
@@ -168,13 +198,16 @@ impl Dumper for Criu {
             retryable: failure::retryable(&error),
             failure: Box::new(failure::of(&error, log.exists().then_some(log.as_path()))),
         })?;
-        let mut saved = SavedReport::of(&report, Some(runtime), started, Time(Timestamp::now()));
-        if order.options.auto_dedup {
-            saved
-                .warnings
-                .extend(dedup::run(&self.engine, &image).err());
-        }
+        let restorable = observer.restorable.verdict.take();
+        let ended = Time(Timestamp::now());
+        let mut saved = SavedReport::of(&report, Some(runtime), started, ended);
+        saved.warnings.extend(known.warnings);
+        saved.restorable = restorable;
         Ok(saved)
+    }
+
+    fn deduplicate(&self, image: &Path) -> Option<Deduplicated> {
+        dedup::run(&self.engine, &self.images, image)
     }
 
     fn sweep(&self) -> Vec<String> {
@@ -218,14 +251,45 @@ impl Criu {
         }
     }
 
-    fn room(&self, order: &Order, container: &Container) -> Result<Option<Promise>, Failed> {
+    /// Has the engine send memory where the order says, or serve it to whom the order names.
+    fn lead_memory(&self, request: &mut Request, order: &Order) -> Result<(), Failed> {
+        request.lazy_pages_for = self.memory_may_go(order)?;
+        let asked = order.options.page_server.as_ref();
+        let Some((server, asked)) = request.page_server.as_mut().zip(asked) else {
+            return Ok(());
+        };
+        if !order.options.lazy_pages {
+            // The address that is allowed, not whatever the name means to CRIU.
+            server.address = page_server::address(asked, &self.page_servers)?.to_string();
+        }
+        let keys = self.page_servers.keys.as_deref().filter(|_| asked.tls);
+        server.tls = keys.map(|keys| page_server::tls(keys, &asked.address));
+        Ok(())
+    }
+
+    /// A runtime with its version, where that is known by now.
+    fn told_of(&self, runtime: &RuntimeFacts) -> RuntimeFacts {
+        let known = self.runtimes.get().into_iter().flatten();
+        let mut known = known.filter(|known| known.name == runtime.name);
+        known.next().unwrap_or(runtime).clone()
+    }
+
+    /// Whether there is room for the image, of which its changed files may take `files` bytes.
+    fn room(
+        &self,
+        order: &Order,
+        container: &Container,
+        files: u64,
+    ) -> Result<Option<Promise>, Failed> {
         let memory = match &order.options.page_server {
             Some(_) => MemoryGoes::Elsewhere,
             None => MemoryGoes::ToDisk,
         };
         let space = Space::of(self.images.path())
             .map_err(|error| Failed::of(error.reason(), chain(&error)))?;
-        let needed = Footprint::of(container).needed(memory);
+        let needed = Footprint::of(container)
+            .needed(memory)
+            .saturating_add(files);
         disk::fits(space, self.reserve, needed)
             .map_err(|error| Failed::of(error.reason(), chain(&error)))?;
         let NamespaceLimit(Some(limit)) = self.limit else {
@@ -270,6 +334,48 @@ struct Adapter<'a> {
     notes: &'a mut dyn Notes,
     runtime: &'a RuntimeFacts,
     started: &'a Time,
+    restorable: Restorable<'a>,
+}
+
+/// What is known of an image's restore.
+struct Restorable<'a> {
+    order: &'a Order,
+    container: &'a Container,
+    /// Where the image that it builds on is.
+    parent: Option<PathBuf>,
+    known: &'a kept::Known,
+    /// The changed files that are not saved, where they had to be looked for before the dump.
+    files: Option<FilesAre>,
+    verdict: Option<Verdict>,
+}
+
+impl Restorable<'_> {
+    fn judge(&self) -> Verdict {
+        let saved = self.order.rootfs == stillframe_crds::checkpoint::Rootfs::Diff;
+        let files = if saved || self.order.options.pre_dump {
+            FilesAre::Kept
+        } else {
+            let looked = self.files.clone();
+            looked.unwrap_or_else(|| files::lost(self.container))
+        };
+        let about = &self.known.about;
+        let spec = self.known.keep.files.iter();
+        let spec = spec.into_iter().any(|(name, _)| *name == kept::SPEC);
+        let parent = match &self.parent {
+            None => ParentIs::None,
+            Some(path) if path.is_dir() => ParentIs::There(path.display().to_string()),
+            Some(path) => ParentIs::Gone(path.display().to_string()),
+        };
+        restorable::judge(&Facts {
+            pre_dump: self.order.options.pre_dump,
+            pages: PagesAre::of(&self.order.options),
+            spec,
+            files,
+            parent,
+            image: about.image.name.as_deref(),
+            volumes: about.volumes(),
+        })
+    }
 }
 
 impl std::fmt::Debug for Adapter<'_> {
@@ -285,7 +391,10 @@ impl Observer for Adapter<'_> {
 
     fn complete(&mut self, report: &Report) {
         let (runtime, started) = (Some(self.runtime.clone()), self.started.clone());
-        let saved = SavedReport::of(report, runtime, started, Time(Timestamp::now()));
+        let mut saved = SavedReport::of(report, runtime, started, Time(Timestamp::now()));
+        let verdict = self.restorable.judge();
+        saved.restorable = Some(verdict.clone());
+        self.restorable.verdict = Some(verdict);
         self.notes.complete(&saved);
     }
 }

@@ -174,6 +174,7 @@ pub fn retryable(error: &checkpoint::Error) -> bool {
         | Error::ParentNotLatest(_)
         // The container has stood still.
         | Error::Still(_)
+        | Error::Rootfs(_)
         | Error::Dump { .. }
         | Error::Incomplete(_)
         | Error::Publish(_) => false,
@@ -200,6 +201,7 @@ fn reason(error: &checkpoint::Error, told: Option<&Told>) -> Reason {
             .unwrap_or_else(|| words::reason(error.reason())),
         Error::Directory { said, .. } if is_full(errno(said)) => Reason::DiskFull,
         Error::Write { source, .. } if is_full(errno(source)) => Reason::DiskFull,
+        Error::Rootfs(source) if source.errno().is_some_and(is_full) => Reason::DiskFull,
         Error::Publish(
             images::Error::Flush { source, .. }
             | images::Error::Change { source, .. }

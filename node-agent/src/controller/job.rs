@@ -114,7 +114,10 @@ impl<D: Dumper> Job<D> {
                 number: u32::try_from(tried).unwrap_or(u32::MAX),
             };
             match attempt.run().await {
-                Ok(saved) => return Ok((place, saved)),
+                Ok(mut saved) => {
+                    self.deduplicate(&place, &mut saved).await;
+                    return Ok((place, saved));
+                }
                 Err(Broken::For(halt)) => return Err(halt),
                 Err(Broken::Harmless(failed)) => {
                     let Some(wait) = WAITS.get(tried - 1) else {
@@ -281,11 +284,13 @@ impl<D: Dumper> Job<D> {
     }
 
     /// Reports a finished image of a former agent.
-    pub async fn adopt(self, place: Place, saved: SavedReport) -> Ended {
+    pub async fn adopt(self, place: Place, mut saved: SavedReport) -> Ended {
         info!(
             object = report::reference(&self.object),
             "adopts a finished image"
         );
+        // Nobody knows how far the former agent came with that.
+        self.deduplicate(&place, &mut saved).await;
         self.succeed(&place, &saved).await
     }
 

@@ -13,6 +13,7 @@ use super::{
     decide::Holds,
     dump::Dumper,
     failed::{Failed, chain},
+    kept,
     place::{Error, Place, SavedReport},
     salvage::salvage,
 };
@@ -139,5 +140,7 @@ fn measured(place: &Place) -> SavedReport {
         network_lock: None,
         runtime: None,
         warnings: vec!["the agent was restarted before it could note the dump's figures".into()],
+        restorable: kept::judge(&place.image_dir()),
+        dedup: None,
     }
 }

@@ -102,7 +102,7 @@ impl Facts {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             started: Some(Time(*started)),
             criu: criu(host),
-            runtimes: host.runtimes.iter().map(runtime).collect(),
+            runtimes: self.runtimes(),
             kernel: host.kernel.release.clone(),
             architecture: architecture(&host.kernel.machine).to_owned(),
             cgroup_version: host.cgroups.clone(),
@@ -158,6 +158,12 @@ impl Facts {
             "MissingCapabilities" => Some(Reason::PermissionDenied),
             _ => None,
         }
+    }
+
+    /// The node's runtimes.
+    #[must_use]
+    pub fn runtimes(&self) -> Vec<RuntimeFacts> {
+        self.host.runtimes.iter().map(runtime).collect()
     }
 
     fn remarks(&self) -> String {

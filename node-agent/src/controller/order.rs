@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use stillframe_crds::{
     ContainerCheckpoint, Reason,
-    checkpoint::{ByteCount, CgroupsMode, NetworkLock, Options, RelativePath},
+    checkpoint::{ByteCount, CgroupsMode, NetworkLock, Options, RelativePath, Rootfs},
     names,
 };
 
 use super::failed::Failed;
 use crate::{
-    checkpoint::{self, Image, Kind, PageServer, Parent, Request},
+    checkpoint::{self, Image, Keep, Kind, PageServer, Parent, Request},
     criu::config::{Allowed, CgroupsMode as SiteCgroups, LockMethod},
 };
 
@@ -40,6 +40,8 @@ pub struct Order {
     pub container_id: String,
     /// What was asked for.
     pub options: Options,
+    /// Whether the container's changed files are kept as well.
+    pub rootfs: Rootfs,
     /// The image directory, below the namespace's.
     pub image: RelativePath,
     /// The parent's image directory, below the namespace's.
@@ -113,6 +115,7 @@ impl Order {
             parent,
             max_pause: status.max_pause_seconds.map(patience),
             options,
+            rootfs: object.spec.rootfs,
         })
     }
 
@@ -178,6 +181,8 @@ impl Order {
             max_pause: self.max_pause,
             site_config: false,
             unlock_after_end: true,
+            // What is known of the container, and not of the order.
+            keep: Keep::default(),
         })
     }
 }

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 use stillframe_crds::checkpoint::RelativePath;
 
+mod ancestors;
 mod children;
 mod claim;
 mod dir;
@@ -32,6 +33,7 @@ mod tests;
 mod tree;
 mod usage;
 
+pub use ancestors::Ancestor;
 pub use error::Error;
 pub use owner::{Owner, Phase, SavedReport, figures};
 pub use removal::Removed;

@@ -8,10 +8,13 @@ use kube::ResourceExt as _;
 use stillframe_crds::{
     ContainerCheckpoint, Reason,
     checkpoint::{Artifact, ContainerCheckpointStatus, CriuFacts, Failure, LazyPages, Part},
-    condition::{self, IMAGE_REMOVED, LAZY_PAGES_READY, Said},
+    condition::{self, IMAGE_REMOVED, LAZY_PAGES_READY, RESTORABLE, Said},
 };
 
-use super::place::SavedReport;
+use super::{
+    place::SavedReport,
+    restorable::{self, Verdict},
+};
 
 mod text;
 
@@ -145,6 +148,8 @@ pub fn finished(
         network_lock,
         runtime,
         warnings,
+        restorable,
+        dedup,
     } = saved;
     let mut status = next(object);
     let generation = object.metadata.generation;
@@ -157,6 +162,7 @@ pub fn finished(
         generation,
         now,
     );
+    say_restorable(&mut status, restorable.as_ref(), generation, now);
     status.completion_time = Some(Time(now));
     status.start_time.get_or_insert_with(|| started.clone());
     status.pause_milliseconds = pause_microseconds.map(milliseconds);
@@ -173,6 +179,7 @@ pub fn finished(
         parent: parent.map(|parent| parent.name.clone()),
     });
     status.stats.clone_from(stats);
+    status.dedup.clone_from(dedup);
     status.criu = (!criu_version.is_empty()).then(|| CriuFacts {
         version: criu_version.clone(),
         network_lock: network_lock.clone(),
@@ -183,6 +190,52 @@ pub fn finished(
         .map(|text| condition::cut(text, WARNING_BYTES).to_owned())
         .collect();
     status
+}
+
+/// The checkpoint `by`, which builds on this one, has removed pages from its image.
+#[must_use]
+pub fn deduplicated(
+    object: &ContainerCheckpoint,
+    by: &str,
+    now: Timestamp,
+) -> ContainerCheckpointStatus {
+    let mut status = object.status.clone().unwrap_or_default();
+    let verdict = restorable::deduplicated(by);
+    let generation = object.metadata.generation;
+    set_restorable(&mut status, &verdict, Reason::PagesRemoved, generation, now);
+    status
+}
+
+fn say_restorable(
+    status: &mut ContainerCheckpointStatus,
+    verdict: Option<&Verdict>,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let Some(verdict) = verdict else {
+        return;
+    };
+    let reason = if verdict.holds {
+        Reason::NothingMissing
+    } else {
+        Reason::PartsMissing
+    };
+    set_restorable(status, verdict, reason, generation, now);
+}
+
+fn set_restorable(
+    status: &mut ContainerCheckpointStatus,
+    verdict: &Verdict,
+    reason: Reason,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let said = Said {
+        holds: verdict.holds,
+        reason,
+        message: verdict.message.clone(),
+    };
+    condition::set(&mut status.conditions, RESTORABLE, &said, generation, now);
 }
 
 /// A pause as the API has it; one that was measured is never nothing.

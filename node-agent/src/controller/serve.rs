@@ -1,13 +1,14 @@
 //! The process: log, client, signals, health, lease, node, and the loop among them.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::Duration,
 };
 
 use jiff::Timestamp;
 use kube::Client;
 use prometheus_client::registry::Registry;
+use stillframe_crds::checkpoint::RuntimeFacts;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -100,6 +101,7 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
     ready.alone.store(true, Ordering::Relaxed);
     let (ends, lease) = keep_lease(&client, &arguments);
     let teller = Teller::new(&client, &engine, &images, &ready, &arguments);
+    let runtimes = Arc::clone(&teller.runtimes);
     let teller = tokio::spawn(teller.tell());
     let roots = Roots {
         prefix: arguments.prefix.clone(),
@@ -117,6 +119,8 @@ async fn until_told(arguments: Arguments) -> Result<(), Error> {
             keys: arguments.page_servers.keys,
         },
         address: arguments.node_address,
+        node: arguments.node_name.clone(),
+        runtimes,
     };
     info!(node = arguments.node_name, "begins");
     let config = Config {
@@ -197,6 +201,8 @@ struct Teller {
     images: ImageRoot,
     settings: node::Settings,
     ready: Ready,
+    /// What is found out about the node's runtimes.
+    runtimes: Arc<OnceLock<Vec<RuntimeFacts>>>,
 }
 
 impl Teller {
@@ -219,6 +225,7 @@ impl Teller {
                 prefix: arguments.prefix.clone(),
             },
             ready: ready.clone(),
+            runtimes: Arc::default(),
         }
     }
 
@@ -231,6 +238,7 @@ impl Teller {
             images,
             settings,
             ready,
+            runtimes,
         } = self;
         let reserve = settings.reserve;
         let gather = move || node::Facts::gather(&engine, settings, Timestamp::now());
@@ -238,6 +246,7 @@ impl Teller {
             return;
         };
         ready.criu.store(facts.is_ready(), Ordering::Relaxed);
+        runtimes.get_or_init(|| facts.runtimes());
         let mut publisher = node::Publisher::new(client, &node);
         let mut free = FreeBytes::default();
         loop {

@@ -43,6 +43,17 @@ pub enum Written {
     Gone,
 }
 
+/// An object by its name, and by its UID where that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: Option<String>,
+}
+
 /// How to go on after an answer.
 enum Next {
     LookAgain,
@@ -86,44 +97,72 @@ impl Writer {
         object: &ContainerCheckpoint,
         wanted: impl Fn(&ContainerCheckpoint) -> Option<ContainerCheckpointStatus> + Send,
     ) -> Result<Written, Error> {
-        let name = object.name_any();
-        let namespace = object.namespace().unwrap_or_default();
+        let subject = Subject {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            uid: object.uid(),
+        };
+        let known = Some(Box::new(object.clone()));
+        self.write_to(subject, known, wanted).await
+    }
+
+    /// The same of an object that is not known yet, and looked at first.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub async fn write_unseen(
+        &self,
+        subject: Subject,
+        wanted: impl Fn(&ContainerCheckpoint) -> Option<ContainerCheckpointStatus> + Send,
+    ) -> Result<Written, Error> {
+        self.write_to(subject, None, wanted).await
+    }
+
+    async fn write_to(
+        &self,
+        subject: Subject,
+        mut known: Option<Box<ContainerCheckpoint>>,
+        wanted: impl Fn(&ContainerCheckpoint) -> Option<ContainerCheckpointStatus> + Send,
+    ) -> Result<Written, Error> {
+        let Subject {
+            namespace,
+            name,
+            uid,
+        } = subject;
         let api: Api<ContainerCheckpoint> = Api::namespaced(self.client.clone(), &namespace);
-        let uid = object.uid();
-        let mut object = Box::new(object.clone());
         let mut wait = FIRST_WAIT;
-        let mut stale = false;
         loop {
-            let answer = if stale {
-                match api.get(&name).await {
+            let answer = match known.take() {
+                None => match api.get(&name).await {
                     Ok(found) if found.uid() == uid => {
-                        object = Box::new(found);
-                        stale = false;
+                        known = Some(Box::new(found));
                         continue;
                     }
                     Ok(_) => return Ok(Written::Gone),
                     Err(error) => error,
-                }
-            } else {
-                let Some(status) = wanted(&object) else {
-                    return Ok(Written::Unwanted(object));
-                };
-                if object.status.as_ref() == Some(&status) {
-                    return Ok(Written::Stored(object));
-                }
-                let params = PatchParams {
-                    field_manager: Some(names::NODE_AGENT.to_owned()),
-                    ..PatchParams::default()
-                };
-                let patch = patch(&object, &status);
-                match api.patch_status(&name, &params, &Patch::Merge(patch)).await {
-                    Ok(stored) => return Ok(Written::Stored(Box::new(stored))),
-                    Err(error) => error,
+                },
+                Some(object) => {
+                    let Some(status) = wanted(&object) else {
+                        return Ok(Written::Unwanted(object));
+                    };
+                    if object.status.as_ref() == Some(&status) {
+                        return Ok(Written::Stored(object));
+                    }
+                    let params = PatchParams {
+                        field_manager: Some(names::NODE_AGENT.to_owned()),
+                        ..PatchParams::default()
+                    };
+                    let patch = patch(&object, &status);
+                    match api.patch_status(&name, &params, &Patch::Merge(patch)).await {
+                        Ok(stored) => return Ok(Written::Stored(Box::new(stored))),
+                        Err(error) => error,
+                    }
                 }
             };
+            // After any other answer it is read anew: whether the write has happened is not known.
             match next(&answer) {
                 Next::Gone => return Ok(Written::Gone),
-                Next::LookAgain => stale = true,
+                Next::LookAgain => {}
                 Next::GiveUp => {
                     return Err(Error {
                         object: format!("{namespace}/{name}"),
@@ -134,8 +173,6 @@ impl Writer {
                     warn!(namespace, name, error = %answer, "could not write status, trying again");
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
-                    // Whether the write has happened is not known.
-                    stale = true;
                 }
             }
         }

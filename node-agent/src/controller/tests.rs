@@ -3,7 +3,7 @@
 use std::{
     fs::Permissions,
     io,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
@@ -16,6 +16,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{
     Config,
+    dump::Deduplicated,
     metrics::Metrics,
     place::{ImageRoot, Owner, Phase},
 };
@@ -534,4 +535,93 @@ async fn an_object_that_cannot_be_read_stops_nobody_else() {
     scene.api.until("good", "Ready", "True").await;
     agent.end().await;
     assert!(scene.api.get("good").uid().is_some());
+}
+
+/// What a child's deduplication took from the image of this object.
+fn took_from(names: &[&str]) -> Deduplicated {
+    Deduplicated {
+        bytes_freed: 3 << 20,
+        parents: names.iter().map(|name| owner(name)).collect(),
+        warning: Some("not all of it".into()),
+    }
+}
+
+#[tokio::test]
+async fn a_parent_that_gave_pages_away_says_so_before_its_child_is_ready() {
+    let scene = Scene::new();
+    let gone = ["elsewhere", "never-was"];
+    scene
+        .stub
+        .tell(|told| told.dedup = Some(took_from(&["a", gone[0], gone[1]])));
+    scene
+        .api
+        .create("a", &json!({"trackMemory": true}), &json!({}));
+    let other = json!({"nodeName": "n2", "completionTime": "2026-01-01T00:00:00Z"});
+    scene.api.create("elsewhere", &json!({}), &other);
+    let agent = scene.start(LONG);
+    scene.api.until("a", "Ready", "True").await;
+    assert_eq!(
+        scene.api.until("a", "Restorable", "True").await,
+        "NothingMissing"
+    );
+    let options = json!({"parentRef": {"name": "a"}, "autoDedup": true});
+    scene.api.create("b", &options, &json!({}));
+    scene.api.until("b", "Ready", "True").await;
+    assert_eq!(
+        scene.api.until("a", "Restorable", "False").await,
+        "PagesRemoved"
+    );
+    agent.end().await;
+    let child = scene.api.get("b").status.unwrap();
+    assert_eq!(child.dedup.unwrap().bytes_freed, 3 << 20);
+    assert_eq!(child.warnings, ["not all of it"]);
+    // What is another node's to say is not said here.
+    let other = scene.api.get("elsewhere").status.unwrap();
+    assert!(other.conditions.is_empty());
+    let own = |(write, _): &(String, _)| write.starts_with("PATCH");
+    let order: Vec<_> = scene.api.writes().into_iter().filter(own).collect();
+    let last: Vec<_> = order
+        .iter()
+        .rev()
+        .take(2)
+        .map(|(write, _)| write.as_str())
+        .collect();
+    assert!(
+        last[1].ends_with("/a/status") && last[0].ends_with("/b/status"),
+        "{last:?}"
+    );
+    assert_eq!(order.len(), 5, "{order:#?}");
+}
+
+#[tokio::test]
+async fn an_agent_that_adopts_a_child_takes_its_pages_from_its_parents_once_more() {
+    let scene = Scene::new();
+    scene.stub.tell(|told| told.dedup = Some(took_from(&["a"])));
+    scene
+        .api
+        .create("a", &json!({"trackMemory": true}), &json!({}));
+    let agent = scene.start(LONG);
+    scene.api.until("a", "Ready", "True").await;
+    agent.end().await;
+    // The former agent was killed after it had published the child.
+    let place = scene
+        .images()
+        .place("shop", &RelativePath("b-uid-b".into()))
+        .unwrap();
+    place.reserve(&owner("b")).unwrap();
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(place.image_dir())
+        .unwrap();
+    let options = json!({"parentRef": {"name": "a"}, "autoDedup": true});
+    let begun = json!({"startTime": "2026-01-01T00:00:00Z"});
+    scene.api.create("b", &options, &begun);
+    let agent = scene.start(LONG);
+    scene.api.until("b", "Ready", "True").await;
+    agent.end().await;
+    assert_eq!(scene.stub.deduplicated(), [place.image_dir()]);
+    assert_eq!(
+        scene.api.until("a", "Restorable", "False").await,
+        "PagesRemoved"
+    );
 }

@@ -4,7 +4,10 @@ use std::{
     ffi::OsStr,
     fmt::Write as _,
     io::Read,
-    os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
+    os::{
+        fd::AsFd as _,
+        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    },
     path::Path,
 };
 
@@ -23,6 +26,10 @@ use super::{
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 1 << 20;
+/// With what the names of files with pages begin.
+const PAGES: &str = "pages-";
+/// What a block of `st_blocks` is.
+const BLOCK_BYTES: u64 = 512;
 
 /// How large an image is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,6 +56,28 @@ pub fn measure(folder: &Folder) -> Result<Size, Error> {
         bytes: sum.bytes.saturating_add(bytes),
         files: sum.files + 1,
     }))
+}
+
+/// Bytes that the pages of an image take of the disk, holes left out.
+///
+/// # Errors
+/// When the directory or one of these files cannot be looked at.
+pub fn allocated(folder: &Folder) -> Result<u64, Error> {
+    let mut sum: u64 = 0;
+    for Entry { name, .. } in folder.entries()? {
+        if !name.as_bytes().starts_with(PAGES.as_bytes()) {
+            continue;
+        }
+        let Some(Regular { file, .. }) = folder.regular(&name)? else {
+            continue;
+        };
+        let about = file.metadata().map_err(|error| Error::Read {
+            name: shown(&name),
+            source: errno(&error),
+        })?;
+        sum = sum.saturating_add(about.blocks().saturating_mul(BLOCK_BYTES));
+    }
+    Ok(sum)
 }
 
 /// Brings every regular file to disk, then the directory itself.

@@ -15,7 +15,7 @@ mod yard;
 pub use flags::{FlagsError, HostFlags};
 pub use freezer::{Freezer, FreezerState, Froze};
 pub use mounts::{CgroupMount, Membership, hierarchies, parse_membership, parse_mounts};
-pub(super) use mounts::{actual_dir, membership, own_mounts};
+pub(super) use mounts::{actual_dir, membership, own_mounts, unescape};
 pub use yard::yard;
 
 /// Where the hierarchies are mounted.

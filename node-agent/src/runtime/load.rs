@@ -19,8 +19,10 @@ use crate::runtime::{
 const RUNC_STATE: &str = "state.json";
 /// crun's state file.
 const CRUN_STATUS: &str = "status";
-/// crun's copy of the OCI configuration.
-const CRUN_CONFIG: &str = "config.json";
+/// The OCI configuration: of a bundle, and crun's copy beside its state.
+const CONFIG: &str = "config.json";
+/// Where a privileged process sees the host's files.
+const INIT_ROOT: &str = "/proc/1/root";
 /// Largest state file that is read. A pod with hundreds of mounts and a large environment stays
 /// below 1 MiB.
 const MAX_STATE_BYTES: u64 = 16 * 1024 * 1024;
@@ -46,7 +48,7 @@ pub fn load(root: &Path, id: &ContainerId) -> Result<Container, Error> {
     let Some(status) = read_json(&status_file)? else {
         return Err(Error::NotFound { state_dir });
     };
-    let config_file = state_dir.join(CRUN_CONFIG);
+    let config_file = state_dir.join(CONFIG);
     let Some(config) = read_json(&config_file)? else {
         let source = io::Error::from_raw_os_error(libc::ENOENT);
         return Err(Error::Open {
@@ -65,6 +67,31 @@ pub fn load(root: &Path, id: &ContainerId) -> Result<Container, Error> {
         config: (&config_file, &config),
         hierarchies: &hierarchies,
     })
+}
+
+/// The OCI configuration that a container was started with, byte for byte: of its bundle where that is recorded, else crun's copy. In
+/// a pod an engine's bundles may be seen below the root of the host's first process alone.
+///
+/// # Errors
+/// It is nowhere, or cannot be read.
+pub fn oci_config(container: &Container) -> Result<Vec<u8>, Error> {
+    let bundle = container.bundle.as_deref();
+    let through_init =
+        bundle.map(|bundle| Path::new(INIT_ROOT).join(bundle.strip_prefix("/").unwrap_or(bundle)));
+    let dirs = [
+        bundle.map(Path::to_owned),
+        through_init,
+        Some(container.state_dir.clone()),
+    ];
+    let mut file = container.state_dir.join(CONFIG);
+    for dir in dirs.into_iter().flatten() {
+        file = dir.join(CONFIG);
+        if let Some(bytes) = read_capped(&file)? {
+            return Ok(bytes);
+        }
+    }
+    let source = io::Error::from_raw_os_error(libc::ENOENT);
+    Err(Error::Open { file, source })
 }
 
 /// Reads a JSON file; `None` when it does not exist.

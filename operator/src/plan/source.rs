@@ -51,9 +51,9 @@ fn verdict<'a>(
 /// what was written past it.
 fn impossible(spec: &ContainerCheckpointSpec) -> Option<Verdict> {
     let options = &spec.options;
-    if spec.rootfs == Rootfs::Diff {
-        let message = "rootfs Diff is not supported by this version";
-        return Some(refuse(Reason::RootfsDiffUnsupported, message));
+    if spec.rootfs == Rootfs::Diff && options.pre_dump {
+        let message = "rootfs Diff: a pre-dump saves the memory alone";
+        return Some(refuse(Reason::InvalidSpec, message));
     }
     if let Some(Err(error)) = options.ghost_limit.as_ref().map(ByteCount::bytes) {
         return Some(refuse(

@@ -48,6 +48,19 @@ fn publish(words: &[String]) -> Result<(), String> {
     };
     let id: ContainerId = id.parse().map_err(|_| "no id".to_owned())?;
     let container = runtime::load(Path::new(root), &id).map_err(|error| error.to_string())?;
+    let request = request(dir, more);
+    let cancel = Cancel::new().map_err(|error| error.to_string())?;
+    let engine = Engine::of_this_host();
+    checkpoint::run(&engine, &container, &request, &cancel, &mut Silent)
+        .map(|_| ())
+        .map_err(|error| {
+            let hint = error.hint().unwrap_or_default();
+            format!("{}: {error} ({hint})", error.reason())
+        })
+}
+
+/// What these words ask for.
+fn request(dir: &str, more: &[String]) -> Request {
     let max_pause = more
         .iter()
         .position(|word| word == "max-pause")
@@ -58,7 +71,7 @@ fn publish(words: &[String]) -> Result<(), String> {
         let peer: Network = more.get(at + 2)?.parse().ok()?;
         Some((port, peer))
     });
-    let request = Request {
+    Request {
         kind: Kind::Dump,
         image: Image::Publish {
             dir: PathBuf::from(dir),
@@ -91,13 +104,6 @@ fn publish(words: &[String]) -> Result<(), String> {
         max_pause,
         site_config: false,
         unlock_after_end: more.iter().any(|word| word == "unlock"),
-    };
-    let cancel = Cancel::new().map_err(|error| error.to_string())?;
-    let engine = Engine::of_this_host();
-    checkpoint::run(&engine, &container, &request, &cancel, &mut Silent)
-        .map(|_| ())
-        .map_err(|error| {
-            let hint = error.hint().unwrap_or_default();
-            format!("{}: {error} ({hint})", error.reason())
-        })
+        keep: checkpoint::Keep::default(),
+    }
 }

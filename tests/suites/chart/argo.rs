@@ -24,7 +24,10 @@ fn turns() -> Vec<(Value, &'static str, &'static str)> {
     changed_later["metadata"]["generation"] = json!(2);
     let mut behind = checkpoint(&[("Ready", "False", ""), ("Reconciling", "True", "waits")]);
     behind["metadata"]["generation"] = json!(2);
+    let mut as_asked = checkpoint(&[("Ready", "True", "it is here"), ("Restorable", "False", "no changed files")]);
+    as_asked["status"]["conditions"][1]["reason"] = json!("PartsMissing");
     vec![
+        (as_asked, "Healthy", "it is here"),
         (json!({"metadata": {"generation": 1}}), "Progressing", "has not seen it"),
         (json!({"metadata": {"generation": 1}, "status": {"observedGeneration": -1}}), "Progressing", "has not seen it"),
         (behind, "Progressing", "has not seen it"),

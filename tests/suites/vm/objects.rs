@@ -1,6 +1,6 @@
 //! Pre-copy by applying YAML: chains of checkpoints on a node whose kernel tracks memory, a virtual machine that is a worker of a real cluster.
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rig::cluster::{Manifest, Options, Pod, Running};
 use rig::container::{Runtime, State};
@@ -42,7 +42,13 @@ struct Scenery {
     node: String,
 }
 
-fn scenery() -> &'static Scenery {
+/// Its machine has one processor, and takes one test at a time.
+fn scenery() -> MutexGuard<'static, &'static Scenery> {
+    static TURN: LazyLock<Mutex<&Scenery>> = LazyLock::new(|| Mutex::new(start()));
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn start() -> &'static Scenery {
     static SCENERY: OnceLock<Scenery> = OnceLock::new();
     static PROGRAMS: OnceLock<[Running<'static>; 2]> = OnceLock::new();
     let scenery = SCENERY.get_or_init(|| {

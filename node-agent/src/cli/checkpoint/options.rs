@@ -8,7 +8,9 @@ use std::{
 
 use super::Error;
 use crate::{
-    checkpoint::{CgroupsMode, Image, Kind, NetworkLock, Options, PageServer, Parent, Request},
+    checkpoint::{
+        CgroupsMode, Image, Keep, Kind, NetworkLock, Options, PageServer, Parent, Request,
+    },
     cli::{
         goflag::Parsed,
         golang::{
@@ -164,6 +166,7 @@ impl Checked<'_> {
             max_pause: None,
             site_config: true,
             unlock_after_end: false,
+            keep: Keep::default(),
         })
     }
 }

@@ -297,7 +297,9 @@ fn every_flag_reaches_the_request() {
         max_pause,
         site_config,
         unlock_after_end,
+        keep,
     } = request;
+    assert!(keep.files.is_empty() && keep.about.is_empty() && keep.rootfs.is_none());
     assert_eq!(*kind, Kind::PreDump);
     assert_eq!(
         *image,

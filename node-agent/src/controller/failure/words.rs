@@ -6,7 +6,7 @@ use stillframe_crds::Reason::{
     ForeignCgroup, ImageIncomplete, ImagePathTaken, ImagePathUnusable, InternalError,
     JournalUnusable, LazyPagesUnguarded, MissingFeature, NetworkLockUnavailable,
     NetworkRulesUnreadable, NeverStill, NoSoftDirty, ParentNotLatest, PauseTooLong, PublishFailed,
-    StateUnreadable, TimedOut, UnsupportedProcess,
+    RootfsDiffFailed, StateUnreadable, TimedOut, UnsupportedProcess,
 };
 
 /// Each word that an error of the engine gives as its reason, see `reason()` of those errors.
@@ -59,6 +59,7 @@ pub(super) const WORDS: &[(&str, Reason)] = &[
     ("ParentNotLatest", ParentNotLatest),
     ("FreezeTimeout", NeverStill),
     ("NeverStill", NeverStill),
+    ("RootfsDiffFailed", RootfsDiffFailed),
     // The image
     ("DirectoryUnusable", ImagePathUnusable),
     ("WriteFailed", ImagePathUnusable),

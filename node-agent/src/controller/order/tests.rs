@@ -37,7 +37,9 @@ fn an_object_without_options_is_dumped_with_the_api_s_defaults() {
         max_pause,
         site_config,
         unlock_after_end,
+        keep,
     } = request(&json!({}));
+    assert!(keep.files.is_empty());
     assert_eq!(kind, Kind::Dump);
     assert_eq!(image, Image::Publish { dir: "/i".into() });
     assert_eq!(work_dir, Some("/w".into()));

@@ -8,7 +8,7 @@ use std::{
 use super::{Error, ImageRoot, Place, dir::Dir, dir::Kind, owner::file_name, spot::reached};
 
 /// The link that CRIU makes in an image that builds on another.
-const LINK: &str = "parent";
+pub(super) const LINK: &str = "parent";
 
 impl ImageRoot {
     /// The images in the same namespace, finished or not, whose `parent` link leads to this one:
@@ -52,7 +52,7 @@ impl ImageRoot {
     }
 
     /// A directory below the root, unless it has gone.
-    fn reach(&self, path: &Path) -> Result<Option<Dir>, Error> {
+    pub(super) fn reach(&self, path: &Path) -> Result<Option<Dir>, Error> {
         let mut at: Option<Dir> = None;
         for name in path.iter().filter_map(OsStr::to_str) {
             match at.as_ref().unwrap_or(&self.0.dir).enter(name)? {

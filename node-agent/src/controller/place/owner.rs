@@ -3,12 +3,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 use stillframe_crds::{
-    checkpoint::{DumpStats, RuntimeFacts},
+    checkpoint::{Dedup, DumpStats, RuntimeFacts},
     condition,
 };
 
 use super::{Error, dir::Dir};
-use crate::{checkpoint::Report, images};
+use crate::{checkpoint::Report, controller::restorable::Verdict, images};
 
 /// An owner file is far smaller; what is larger is none of ours.
 const SIZE_LIMIT: u64 = 64 * 1024;
@@ -84,6 +84,12 @@ pub struct SavedReport {
     /// Worth knowing, and no failure.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Whether it can be restored once its pod is gone.
+    #[serde(default)]
+    pub restorable: Option<Verdict>,
+    /// What autoDedup has removed from the images that it builds on.
+    #[serde(default)]
+    pub dedup: Option<Dedup>,
 }
 
 impl SavedReport {
@@ -107,6 +113,8 @@ impl SavedReport {
             warnings: warnings
                 .map(|text| condition::cut(text, WARNING_BYTES).to_owned())
                 .collect(),
+            restorable: None,
+            dedup: None,
         }
     }
 }

@@ -120,6 +120,8 @@ fn report() -> SavedReport {
         network_lock: None,
         runtime: None,
         warnings: Vec::new(),
+        restorable: None,
+        dedup: None,
     }
 }
 
@@ -257,6 +259,8 @@ fn the_owner_file_is_rewritten_whole_and_by_the_owner_alone() {
         network_lock: None,
         runtime: None,
         warnings: vec!["w".into()],
+        restorable: None,
+        dedup: None,
     });
     place.record(&done).unwrap();
     assert_eq!(place.owner().unwrap(), Some(done));

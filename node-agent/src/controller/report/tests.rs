@@ -23,6 +23,8 @@ fn saved() -> SavedReport {
             version: None,
         }),
         warnings: vec!["w".repeat(600); 20],
+        restorable: None,
+        dedup: None,
     }
 }
 
@@ -77,7 +79,7 @@ fn a_ready_status_tells_place_pause_and_what_to_do_next() {
         "stood still for 63ms",
         "kubectl debug node/n1 --image=busybox:1 --profile=sysadmin -- sleep 600\n",
         "kubectl exec POD -- tar -C /host/images/shop/a -cf - . > a.tar\n",
-        "crun restore --image-path /images/shop/a",
+        "crun restore --manage-cgroups-mode ignore --image-path /images/shop/a",
     ] {
         assert!(message.contains(part), "{part}: {message}");
     }
@@ -85,6 +87,69 @@ fn a_ready_status_tells_place_pause_and_what_to_do_next() {
     assert_eq!(status.pause_milliseconds, Some(63));
     assert_eq!(status.completion_time, Some(Time(now())));
     assert_eq!((status.warnings.len(), status.warnings[0].len()), (16, 512));
+}
+
+#[test]
+fn what_a_chain_saved_and_gave_back_is_told() {
+    use stillframe_crds::checkpoint::{Dedup, DumpStats};
+    let saved = SavedReport {
+        stats: Some(DumpStats {
+            pages_skipped_parent: 90,
+            shpages_skipped_parent: 5,
+            pages_written: 4,
+            shpages_written: 1,
+            ..DumpStats::default()
+        }),
+        dedup: Some(Dedup {
+            bytes_freed: 1 << 20,
+        }),
+        ..saved()
+    };
+    let options = json!({"parentRef": {"name": "p"}, "autoDedup": true});
+    let object = object(&json!({"spec": {"options": options}}));
+    let status = finished(&object, "n1", Path::new("/images/shop/a"), &saved, now());
+    let message = &condition::get(&status.conditions, "Ready").unwrap().message;
+    let told = "95 of its 100 pages are in the image that it builds on; \
+                autoDedup has given 1.0Mi of those back to the disk.\n";
+    assert!(message.contains(told), "{message}");
+    assert_eq!(status.dedup.unwrap().bytes_freed, 1 << 20);
+}
+
+#[test]
+fn whether_it_can_be_restored_is_told_and_may_change_later() {
+    let verdict = |holds| Verdict {
+        holds,
+        message: "with this".into(),
+    };
+    for (holds, word) in [(true, "NothingMissing"), (false, "PartsMissing")] {
+        let saved = SavedReport {
+            restorable: Some(verdict(holds)),
+            ..saved()
+        };
+        let object = object(&json!({}));
+        let status = finished(&object, "n1", Path::new("/images/shop/a"), &saved, now());
+        let expected = if holds { "True" } else { "False" };
+        assert_eq!(said(&status, "Restorable"), (expected, word));
+        let mut later = object;
+        later.status = Some(status.clone());
+        let changed = deduplicated(&later, "child", now());
+        assert_eq!(said(&changed, "Restorable"), ("False", "PagesRemoved"));
+        let message = &condition::get(&changed.conditions, "Restorable")
+            .unwrap()
+            .message;
+        assert!(
+            message.contains("checkpoint child (autoDedup)"),
+            "{message}"
+        );
+        // Nothing else of a final status does.
+        let others = |status: &ContainerCheckpointStatus| {
+            let mut status = status.clone();
+            status.conditions.retain(|c| c.type_ != "Restorable");
+            status
+        };
+        assert_eq!(others(&changed), others(&status));
+    }
+    assert!(condition::get(&done(&json!({})).conditions, "Restorable").is_none());
 }
 
 #[test]

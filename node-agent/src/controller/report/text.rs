@@ -3,7 +3,10 @@
 use std::{borrow::Cow, path::Path};
 
 use kube::ResourceExt as _;
-use stillframe_crds::{ContainerCheckpoint, Reason, checkpoint::Failure};
+use stillframe_crds::{
+    ContainerCheckpoint, Reason,
+    checkpoint::{CgroupsMode, Failure},
+};
 
 use super::milliseconds;
 use crate::controller::place::SavedReport;
@@ -58,6 +61,28 @@ fn quoted(path: &str) -> Cow<'_, str> {
     shlex::try_quote(path).unwrap_or(Cow::Borrowed("''"))
 }
 
+/// What the images that it builds on have to do with it; nothing where it builds on none.
+fn parents(saved: &SavedReport) -> String {
+    let mut text = String::new();
+    let stats = saved.stats.as_ref();
+    let shared = stats.map(|s| {
+        s.pages_skipped_parent
+            .saturating_add(s.shpages_skipped_parent)
+    });
+    if let Some((shared, stats)) = shared.filter(|pages| *pages > 0).zip(stats) {
+        let written = stats.pages_written.saturating_add(stats.shpages_written);
+        let all = shared.saturating_add(written);
+        text = format!("; {shared} of its {all} pages are in the image that it builds on");
+    }
+    if let Some(dedup) = &saved.dedup {
+        let freed = size(u64::try_from(dedup.bytes_freed).unwrap_or(0));
+        text.push_str("; autoDedup has given ");
+        text.push_str(&freed);
+        text.push_str(" of those back to the disk");
+    }
+    text
+}
+
 /// Why it is ready, and what to do next.
 #[must_use]
 pub fn ready(
@@ -72,8 +97,9 @@ pub fn ready(
     let fetch = fetch(node, &path, &name);
     if object.spec.options.pre_dump {
         let message = format!(
-            "the memory is saved on node {node} in {path} ({size}). \
-             Take the next checkpoint with options.parentRef.name {name}.\n{fetch}"
+            "the memory is saved on node {node} in {path} ({size}){parents}. \
+             Take the next checkpoint with options.parentRef.name {name}.\n{fetch}",
+            parents = parents(saved)
         );
         return (Reason::PreDumped, message);
     }
@@ -91,9 +117,15 @@ pub fn ready(
         return (Reason::Checkpointed, message);
     }
     let message = format!(
-        "the image is complete on node {node} in {path} ({size}); {stood}.\n{fetch}\n\
-         To restore it there: {runtime} restore --image-path {word} --bundle BUNDLE {name}",
+        "the image is complete on node {node} in {path} ({size}); {stood}{parents}.\n{fetch}\n\
+         To restore it there: {runtime} restore{cgroups} --image-path {word} --bundle BUNDLE {name}",
         word = quoted(&path),
+        parents = parents(saved),
+        // Nothing is known of cgroups then, and the restore is not to look for those that it had.
+        cgroups = match object.spec.options.manage_cgroups_mode {
+            None | Some(CgroupsMode::Ignore) => " --manage-cgroups-mode ignore",
+            Some(CgroupsMode::Soft | CgroupsMode::Full | CgroupsMode::Strict) => "",
+        },
         runtime = saved
             .runtime
             .as_ref()

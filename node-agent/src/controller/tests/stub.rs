@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
@@ -15,10 +16,11 @@ use stillframe_crds::{Reason, checkpoint::RuntimeFacts};
 use crate::{
     checkpoint::Step,
     controller::{
-        dump::{Bounds, Dumper, Notes},
+        dump::{Bounds, Deduplicated, Dumper, Notes},
         failed::Failed,
         order::{Dirs, Order},
         place::SavedReport,
+        restorable::Verdict,
     },
 };
 
@@ -35,6 +37,10 @@ pub(super) struct Told {
     pub(super) refuse: Vec<&'static str>,
     /// Every dump that began.
     pub(super) dumps: Vec<String>,
+    /// What deduplication comes to.
+    pub(super) dedup: Option<Deduplicated>,
+    /// Every image that was deduplicated against.
+    pub(super) deduplicated: Vec<PathBuf>,
 }
 
 impl Stub {
@@ -44,6 +50,10 @@ impl Stub {
 
     pub(super) fn dumps(&self) -> Vec<String> {
         self.0.lock().unwrap().dumps.clone()
+    }
+
+    pub(super) fn deduplicated(&self) -> Vec<PathBuf> {
+        self.0.lock().unwrap().deduplicated.clone()
     }
 
     fn holds(&self, name: &str) -> bool {
@@ -69,6 +79,11 @@ pub(super) fn report() -> SavedReport {
             version: None,
         }),
         warnings: Vec::new(),
+        restorable: Some(Verdict {
+            holds: true,
+            message: "with what a stub has".to_owned(),
+        }),
+        dedup: None,
     }
 }
 
@@ -124,6 +139,12 @@ impl Dumper for Stub {
         notes.complete(&report());
         make(dirs.image).map_err(|error| Failed::of(Reason::InternalError, error.to_string()))?;
         Ok(report())
+    }
+
+    fn deduplicate(&self, image: &Path) -> Option<Deduplicated> {
+        let mut told = self.0.lock().unwrap();
+        told.deduplicated.push(image.to_owned());
+        told.dedup.clone()
     }
 
     fn sweep(&self) -> Vec<String> {

@@ -14,7 +14,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{CgroupMount, parse_mounts};
+use super::{CgroupMount, ROOT, parse_mounts};
 
 /// `cgroup2_fs_parameters` of `kernel/cgroup/cgroup.c`.
 const KNOWN: [&str; 6] = [
@@ -84,30 +84,37 @@ impl HostFlags {
     /// # Errors
     /// See [`FlagsError`].
     pub fn put_back(&self) -> Result<(), FlagsError> {
-        let now = Self::now().unwrap_or_default();
+        let now = Self::now().unwrap_or_else(|| Self {
+            mountpoint: self.mountpoint.clone(),
+            flags: Vec::new(),
+        });
         if self.lacking(&now).is_empty() {
             return Ok(());
         }
-        let all = now.and(self);
-        set(&self.mountpoint, &all.flags).map_err(|source| FlagsError::Set {
-            mountpoint: self.mountpoint.clone(),
-            flags: all.flags,
-            source,
-        })?;
+        let Self { mountpoint, flags } = now.and(self);
+        if let Err(source) = set(&mountpoint, &flags) {
+            return Err(FlagsError::Set {
+                mountpoint,
+                flags,
+                source,
+            });
+        }
         let flags = self.lacking(&Self::now().unwrap_or_default());
         if flags.is_empty() {
             return Ok(());
         }
-        Err(FlagsError::Ignored {
-            mountpoint: self.mountpoint.clone(),
-            flags,
-        })
+        Err(FlagsError::Ignored { mountpoint, flags })
     }
 }
 
-/// What the last of these mounts of the unified hierarchy says: all of them have the same.
+/// What a mount of the unified hierarchy says: all of them have the same. The host's own is the first;
+/// another CRIU may have one of its own for a moment.
 fn of(mounts: &[CgroupMount]) -> Option<HostFlags> {
-    let mount = mounts.iter().rfind(|mount| mount.unified)?;
+    let mut unified = mounts.iter().filter(|mount| mount.unified);
+    let first = unified.clone().next()?;
+    let mount = unified
+        .find(|mount| mount.mountpoint.starts_with(ROOT))
+        .unwrap_or(first);
     let known = |flag: &&String| KNOWN.contains(&flag.as_str());
     Some(HostFlags {
         mountpoint: mount.mountpoint.clone(),
@@ -146,6 +153,16 @@ mod tests {
         let found = mounted("rw,nsdelegate,memory_recursiveprot,something_new");
         assert_eq!(found, Some(flags(&["nsdelegate", "memory_recursiveprot"])));
         assert_eq!(mounted("rw"), Some(flags(&[])));
+        let places = |places: &[&str]| {
+            let line = |place: &&str| format!("1 1 0:23 / {place} rw - cgroup2 none rw\n");
+            let text: String = places.iter().map(line).collect();
+            of(&parse_mounts(text.as_bytes())).map(|found| found.mountpoint)
+        };
+        let host = PathBuf::from("/sys/fs/cgroup/unified");
+        let yard = "/images/.criu.cgyard.X/unified";
+        let found = places(&[yard, "/sys/fs/cgroup/unified", yard]);
+        assert_eq!(found, Some(host));
+        assert_eq!(places(&["/a", yard]), Some("/a".into()));
         assert_eq!(of(&[]), None);
     }
 

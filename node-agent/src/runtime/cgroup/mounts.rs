@@ -58,7 +58,7 @@ fn mount_line(line: &[u8]) -> Option<CgroupMount> {
 }
 
 /// Undoes the kernel's `\040` and the like.
-fn unescape(field: &[u8]) -> PathBuf {
+pub(in crate::runtime) fn unescape(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let [first, tail @ ..] = rest {

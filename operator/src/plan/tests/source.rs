@@ -365,7 +365,7 @@ fn what_the_node_cannot_do_is_refused_and_a_wait_does_not_hide_it() {
             |c| c.spec.options.network_lock = NetworkLock::Skip,
             "assign",
         ),
-        (|c| c.spec.rootfs = Rootfs::Diff, "RootfsDiffUnsupported"),
+        (|c| c.spec.rootfs = Rootfs::Diff, "assign"),
         (
             |c| c.spec.options.ghost_limit = Some(ByteCount("9Ti".into())),
             "InvalidSpec",
@@ -394,6 +394,7 @@ fn what_the_node_cannot_do_is_refused_and_a_wait_does_not_hide_it() {
     }
     let mut one = checkpoint("one");
     one.spec.rootfs = Rootfs::Diff;
+    one.spec.options.pre_dump = true;
     let nothing = Surroundings::default();
-    assert_eq!(word(&decide(&one, &nothing, 5)), "RootfsDiffUnsupported");
+    assert_eq!(word(&decide(&one, &nothing, 5)), "InvalidSpec");
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
 use node_agent::checkpoint::Step;
-use node_agent::controller::dump::{Bounds, Notes};
+use node_agent::controller::dump::{Bounds, Deduplicated, Notes};
 use node_agent::controller::failed::Failed;
 use node_agent::controller::order::{Dirs, Order};
 use node_agent::controller::place::{ImageRoot, SavedReport};
@@ -72,6 +72,10 @@ impl Dumper for Stub {
         Ok(report)
     }
 
+    fn deduplicate(&self, _: &Path) -> Option<Deduplicated> {
+        None
+    }
+
     fn sweep(&self) -> Vec<String> {
         Vec::new()
     }
@@ -96,6 +100,8 @@ fn report() -> SavedReport {
             version: None,
         }),
         warnings: Vec::new(),
+        restorable: None,
+        dedup: None,
     }
 }
 

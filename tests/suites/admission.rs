@@ -76,7 +76,7 @@ fn refused() -> Vec<(Value, &'static str)> {
             json!({"pageServer": {"address": "h", "port": 0}}),
             "greater than or equal to 1",
         ),
-        (json!({"pageServer": {"port": 1}}), "Required value"),
+        (json!({"pageServer": {"port": 1}}), "use either address and port"),
         (json!({"leaveRuning": true}), "field not declared in schema"),
     ]
 }

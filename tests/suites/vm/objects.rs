@@ -359,6 +359,11 @@ fn parents_are_punched_only_for_a_child_that_was_published() {
     let given_back = bytes - here.page_bytes(&parent);
     eprintln!("autoDedup gave back {given_back} of {bytes} bytes");
     assert!(given_back > 0);
+    let told = child.status()["dedup"]["bytesFreed"].as_u64();
+    assert_eq!(told, Some(given_back));
+    let restorable = parent.condition("Restorable");
+    let restorable = (restorable.status.as_str(), restorable.reason.as_str());
+    assert_eq!(restorable, ("False", "PagesRemoved"));
     here.must_come_back(&child, &before);
     here.shown(&["manage-cgroups-mode full"]);
     pod.delete();

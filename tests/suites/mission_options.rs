@@ -328,9 +328,30 @@ fn put_image(turn: &Turn, pod: &Pod<'_>, path: &str, uid: &str) {
     });
     turn.node()
         .shell(&format!(
-            "umask 077; mkdir -p {IMAGES}/{path}; echo '{owner}' >{IMAGES}/{path}.owner"
+            "umask 077; mkdir -p {IMAGES}/{path}; echo '{owner}' >{IMAGES}/{path}.owner; : >{IMAGES}/{path}/inventory.img"
         ))
         .ok();
+}
+
+/// Notes that an image is the last tracked one of a container's first process. `$1` is the container's id, `$2` its pid, `$3` the image.
+const LAST_TRACKED: &str = r#"
+note=$(printf %s "/run/containerd/runc/k8s.io/$1" | sha256sum | cut -c1-16)
+start=$(sed 's/.*) //' "/proc/$2/stat" | cut -d' ' -f20)
+inventory=$3/inventory.img
+last=$(stat -c '"device":%d,"inode":%i,"seconds":%Y' "$inventory")
+nanoseconds=$(date -r "$inventory" +%-N)
+mkdir -p -m 700 /run/stillframe/chains
+echo "{\"init\":{\"pid\":$2,\"start\":$start},\"last\":{$last,\"nanoseconds\":$nanoseconds}}" >"/run/stillframe/chains/$note"
+"#;
+
+/// Has the agent take this image, of [`put_image`], for the last tracked one of the pod's container. The next tracked dump breaks
+/// that, since the stand-in fails.
+fn track(turn: &Turn, pod: &Pod<'_>, path: &str) {
+    let id = pod.container_id("app").unwrap_or_default();
+    let pid = pod.pid("app").unwrap_or_default().to_string();
+    let image = format!("{IMAGES}/{path}");
+    let command = ["bash", "-euc", LAST_TRACKED, "track", &id, &pid, &image];
+    turn.node().run(&command).ok();
 }
 
 #[test]
@@ -347,6 +368,7 @@ fn a_parent_is_reached_from_the_image_by_the_way_that_criu_wants() {
         turn.node()
             .shell(&format!("mkdir -p {IMAGES}/chains/deep"))
             .ok();
+        track(&turn, &pod, "chains/old");
         let options = json!({"parentPath": "chains/old", "imagePath": image});
         let name = format!("chained-{}", image.replace('/', "-"));
         let (_, heard) = turn.hear(&name, &pod, &options);
@@ -356,6 +378,9 @@ fn a_parent_is_reached_from_the_image_by_the_way_that_criu_wants() {
             (Some(way), Some(true))
         );
     }
+    // The dumps before, which have failed, have cleared the kernel's record.
+    let stale = json!({"parentPath": "chains/old"});
+    let _ = turn.ask("chained-stale", &pod, &stale, "ParentNotLatest");
     let gone = json!({"parentPath": "chains/gone"});
     let _ = turn.ask("chained-gone", &pod, &gone, "ParentImageMissing");
     assert!(turn.recorder.heard().is_none(), "CRIU was asked");
@@ -387,6 +412,7 @@ fn a_parent_is_found_by_the_name_of_its_object() {
     let object = parent.object();
     let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
     put_image(&turn, &pod, "by-name/parent", uid);
+    track(&turn, &pod, "by-name/parent");
     let options = json!({"parentRef": {"name": "by-name-parent"}, "imagePath": "by-name/child"});
     let (_, heard) = turn.hear("by-name-child", &pod, &options);
     let (_, sent) = request(&heard);

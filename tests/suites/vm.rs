@@ -14,6 +14,8 @@ mod chain;
 mod faults;
 #[path = "vm/objects.rs"]
 mod objects;
+#[path = "vm/walk.rs"]
+mod walk;
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const STATE: &str = "/state";
 
 /// Where the agent's images are, in the node.
-const IMAGES: &str = "/var/lib/stillframe/images/default";
+pub(crate) const IMAGES: &str = "/var/lib/stillframe/images/default";
 
 /// Runs in the node: restores an image beside the pod that it was taken of, waits for two whole passes over its memory, and shows what
 /// the workload publishes then. Arguments: the container's id, the image directory.
@@ -37,13 +37,13 @@ rm -r $bundle
 "#;
 
 /// A real cluster on this machine with our operator, and in it the virtual machine with our agent.
-struct Scenery {
-    cluster: Cluster,
+pub(crate) struct Scenery {
+    pub(crate) cluster: Cluster,
     node: String,
 }
 
 /// Its machine has one processor, and takes one test at a time.
-fn scenery() -> MutexGuard<'static, &'static Scenery> {
+pub(crate) fn scenery() -> MutexGuard<'static, &'static Scenery> {
     static TURN: LazyLock<Mutex<&Scenery>> = LazyLock::new(|| Mutex::new(start()));
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -70,7 +70,7 @@ fn start() -> &'static Scenery {
 }
 
 impl Scenery {
-    fn guest(&self) -> &Node {
+    pub(crate) fn guest(&self) -> &Node {
         self.cluster.node_called(&self.node)
     }
 
@@ -78,8 +78,20 @@ impl Scenery {
     ///
     /// It holds a lock on a file, so that a dump can be made to fail in the middle: one without `fileLocks`.
     fn pod(&self, name: &str) -> Pod<'_> {
+        self.pod_that(
+            name,
+            "/bin/workload flock --file /locked --state /lock & exec",
+        )
+    }
+
+    /// The same without the lock.
+    pub(crate) fn pod_without_locks(&self, name: &str) -> Pod<'_> {
+        self.pod_that(name, "exec")
+    }
+
+    fn pod_that(&self, name: &str, first: &str) -> Pod<'_> {
         let script = format!(
-            "/bin/workload flock --file /locked --state /lock & exec /bin/workload dirty --mib 12 --percent 5 --tick-ms 100 --state {STATE}"
+            "{first} /bin/workload dirty --mib 12 --percent 5 --tick-ms 100 --state {STATE}"
         );
         let container = json!({
             "name": "app",
@@ -93,7 +105,7 @@ impl Scenery {
     }
 
     /// What the pod's workload says now.
-    fn published(&self, pod: &Pod<'_>) -> State {
+    pub(crate) fn published(&self, pod: &Pod<'_>) -> State {
         State::of_when(
             pod.name(),
             self.guest().patience(),
@@ -160,7 +172,7 @@ impl Scenery {
     }
 
     /// Restores an image beside its pod, and asserts that the memory is the one that was seen before the dump, and whole.
-    fn must_come_back(&self, checkpoint: &Checkpoint<'_>, before: &State) {
+    pub(crate) fn must_come_back(&self, checkpoint: &Checkpoint<'_>, before: &State) {
         let status = checkpoint.status();
         let id = status["containerID"].as_str().unwrap_or_default();
         let id = id.trim_start_matches("containerd://");

@@ -33,6 +33,9 @@ pub(crate) struct DirtyArgs {
 struct Pages {
     bytes: Vec<u8>,
     written: Vec<u64>,
+    /// What a page of each kind holds behind its head. Kept, so that a look at the pages takes no memory: an image in a chain then finds in
+    /// its parent every page that it leaves out, however the two fall together with the looks.
+    bodies: Vec<Vec<u8>>,
 }
 
 /// What a page is filled with: never zeros, which take no room in an image.
@@ -46,6 +49,9 @@ impl Pages {
         let mut this = Self {
             bytes: vec![0; pages * PAGE],
             written: vec![0; pages],
+            bodies: (0..KINDS)
+                .map(|number| vec![kind(number); PAGE - HEAD])
+                .collect(),
         };
         for (number, page) in this.bytes.chunks_mut(PAGE).enumerate() {
             page.fill(kind(number));
@@ -66,12 +72,9 @@ impl Pages {
 
     /// How many pages do not hold what they should.
     fn corrupt(&self) -> usize {
-        let bodies: Vec<Vec<u8>> = (0..KINDS)
-            .map(|number| vec![kind(number); PAGE - HEAD])
-            .collect();
         let pages = self.bytes.chunks(PAGE).zip(&self.written);
         pages
-            .zip(bodies.iter().cycle())
+            .zip(self.bodies.iter().cycle())
             .filter(|((page, written), body)| {
                 let (head, rest) = page.split_at(HEAD);
                 head != written.to_le_bytes() || rest != body.as_slice()

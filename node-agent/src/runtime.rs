@@ -17,7 +17,7 @@ pub mod guard;
 mod load;
 pub mod locate;
 pub mod overlay;
-mod proc_stat;
+pub(crate) mod proc_stat;
 pub mod processes;
 mod runc;
 mod status;

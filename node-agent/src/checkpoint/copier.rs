@@ -9,7 +9,6 @@ use std::{
     fs::File,
     io::{self, PipeWriter, Write},
     os::{fd::AsFd as _, unix::process::CommandExt as _},
-    path::Path,
     process::{Child, Command, ExitCode, Stdio},
     thread,
     time::{Duration, Instant},
@@ -22,7 +21,7 @@ use nix::{
 };
 
 use super::keep::Until;
-use crate::apart::Cgroup;
+use crate::apart::{Cgroup, sentinel};
 
 /// The name under which this binary is a copier.
 pub const NAME: &str = "stillframe-copier";
@@ -157,7 +156,7 @@ impl Write for Sink<'_> {
 /// Whether this process was started as a copier.
 #[must_use]
 pub fn is_called(program: &OsStr) -> bool {
-    Path::new(program).file_name() == Some(OsStr::new(NAME))
+    sentinel::is_called(program, NAME)
 }
 
 /// Copies standard input to standard output. What went wrong is the exit status, by its number.

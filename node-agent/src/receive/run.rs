@@ -133,7 +133,7 @@ impl Transfer<'_> {
             }
         };
         let serving = Serving::start(self.launch, connection).map_err(serve)?;
-        let group = serving.group().unwrap_or_default();
+        let group = serving.group().unwrap_or_default().cast_signed();
         let warden = Warden::post(group, self.launch.cgroup.as_deref()).map_err(Error::Warden)?;
         let ended = serving.run(opts, self.bounds);
         drop(warden);

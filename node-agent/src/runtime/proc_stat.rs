@@ -4,27 +4,27 @@ use std::{fs, io};
 
 /// State and start time of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stat {
+pub(crate) struct Stat {
     /// Field 3: `R`, `S`, `Z`, …
-    pub(super) state: char,
+    pub(crate) state: char,
     /// Field 22: clock ticks between boot and the start of the process.
-    pub(super) start_time: u64,
+    pub(crate) start_time: u64,
 }
 
 impl Stat {
     /// Whether the process was stopped, by a signal or by whoever traces it.
-    pub(super) fn is_stopped(self) -> bool {
+    pub(crate) fn is_stopped(self) -> bool {
         matches!(self.state, 'T' | 't')
     }
 
     /// Whether the process has ended; a zombie has (`hasInit` of runc).
-    pub(super) fn has_ended(self) -> bool {
+    pub(crate) fn has_ended(self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')
     }
 }
 
 /// Reads a process's stat; `None` when there is no such process.
-pub(super) fn read(pid: i32) -> io::Result<Option<Stat>> {
+pub(crate) fn read(pid: i32) -> io::Result<Option<Stat>> {
     let text = match fs::read(format!("/proc/{pid}/stat")) {
         Ok(bytes) => bytes,
         Err(error) if gone(&error) => return Ok(None),
@@ -49,7 +49,7 @@ fn gone(error: &io::Error) -> bool {
 }
 
 /// The name in field 2 may hold spaces and parentheses, so that fields count from the last `)`.
-pub(super) fn parse(text: &[u8]) -> Option<Stat> {
+pub(crate) fn parse(text: &[u8]) -> Option<Stat> {
     let name_end = text.iter().rposition(|byte| *byte == b')')?;
     let rest = str::from_utf8(text.get(name_end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();

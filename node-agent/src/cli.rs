@@ -24,6 +24,7 @@ mod preflight;
 mod root;
 mod run;
 mod signals;
+mod verb;
 
 use app::{Globals, Names, Stop, Verb};
 use checkpoint::Surroundings;

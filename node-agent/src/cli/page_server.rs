@@ -2,7 +2,6 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Write as _},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::Duration,
@@ -12,12 +11,16 @@ use clap::{Args, CommandFactory as _, Parser, ValueEnum};
 
 mod output;
 
+use super::verb;
 use crate::{
-    controller::{args::duration, engine::CriuOf, failed::chain},
+    controller::{args::duration, engine::CriuOf},
     criu::{Cancel, Tls},
     receive::{self, Request},
 };
 use output::Printer;
+
+/// How it is called.
+const VERB: &str = "page-server";
 
 /// Receives the memory of one checkpoint that another node makes, complete or not at all.
 ///
@@ -25,7 +28,7 @@ use output::Printer;
 /// digest. It ends after one checkpoint, and exits with 0 when the directory is there. The rest of the
 /// image is where the checkpoint was made; both halves in one directory are what `runc restore` reads.
 #[derive(Debug, Parser)]
-#[command(name = "page-server", bin_name = "stillframe-node-agent page-server")]
+#[command(name = VERB, bin_name = "stillframe-node-agent page-server")]
 struct Arguments {
     /// The directory that the pages go to. It must not exist, and appears once all of them are on disk.
     #[arg(long, value_name = "DIR")]
@@ -114,22 +117,13 @@ pub(crate) fn help() -> String {
 /// Carries out the verb and says the exit status: 0, 1 when nothing has been received, 2 when the
 /// arguments cannot be read.
 pub(crate) fn run(args: &[OsString], cancel: &Cancel) -> u8 {
-    let name = OsString::from("page-server");
-    let arguments = match Arguments::try_parse_from(std::iter::once(&name).chain(args)) {
+    let arguments: Arguments = match verb::arguments(VERB, args) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // clap knows whether this is help on stdout or an error on stderr.
-            let _ = error.print();
-            return u8::try_from(error.exit_code()).unwrap_or(1);
-        }
+        Err(status) => return status,
     };
-    let launch = match arguments.criu.launch() {
+    let launch = match verb::launch(VERB, arguments.criu) {
         Ok(launch) => launch,
-        Err(error) => {
-            // A closed stderr changes nothing about what is wrong.
-            let _ = writeln!(io::stderr(), "page-server: {}", chain(&error));
-            return 1;
-        }
+        Err(status) => return status,
     };
     let mut printer = Printer::new(arguments.output == Output::Json);
     let request = Request {

@@ -9,17 +9,18 @@ use clap::{CommandFactory, Parser, ValueEnum};
 
 mod render;
 
-use crate::{
-    controller::{engine::CriuOf, failed::chain},
-    host,
-};
+use super::verb;
+use crate::{controller::engine::CriuOf, host};
+
+/// How it is called.
+const VERB: &str = "preflight";
 
 /// Shows what this node can do: CRIU, cgroups, runtimes, rights, and pairs that are known to be bad.
 ///
 /// Exits with 0 when containers can be checkpointed here, warnings or not, and with 1 when CRIU
 /// cannot be used at all.
 #[derive(Debug, Parser)]
-#[command(name = "preflight", bin_name = "stillframe-node-agent preflight")]
+#[command(name = VERB, bin_name = "stillframe-node-agent preflight")]
 struct Arguments {
     /// What to print on stdout.
     #[arg(long, value_enum, default_value_t = Output::Text)]
@@ -45,22 +46,13 @@ pub(crate) fn help() -> String {
 /// Carries out the verb and says the exit status: 0, 1 when CRIU cannot be used, 2 when the
 /// arguments cannot be read.
 pub(crate) fn run(args: &[OsString]) -> u8 {
-    let name = OsString::from("preflight");
-    let arguments = match Arguments::try_parse_from(std::iter::once(&name).chain(args)) {
+    let arguments: Arguments = match verb::arguments(VERB, args) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // clap knows whether this is help on stdout or an error on stderr.
-            let _ = error.print();
-            return u8::try_from(error.exit_code()).unwrap_or(1);
-        }
+        Err(status) => return status,
     };
-    let launch = match arguments.criu.launch() {
+    let launch = match verb::launch(VERB, arguments.criu) {
         Ok(launch) => launch,
-        Err(error) => {
-            // A closed stderr changes nothing about what is wrong.
-            let _ = writeln!(io::stderr(), "preflight: {}", chain(&error));
-            return 1;
-        }
+        Err(status) => return status,
     };
     let facts = host::gather(&launch, None, &host::programs());
     let warnings = host::warnings(&facts);

@@ -3,6 +3,7 @@
 //! The crate holds data and pure helpers: no client, no runtime, no logging.
 #![forbid(unsafe_code)]
 
+pub mod advice;
 pub mod checkpoint;
 pub mod condition;
 pub mod manifest;

@@ -124,7 +124,7 @@ reasons! {
         Cancelled: "The object was deleted during the dump, which was rolled back. The container goes on."
             => "create another ContainerCheckpoint if it is wanted after all";
         PauseTooLong: "The container would have stood still for longer than it may. The dump was rolled back and the container goes on."
-            => "create another ContainerCheckpoint with a larger spec.options.maxPauseSeconds, or save most of the memory before: one with spec.options.preDump: true, then one with spec.options.parentRef that names it";
+            => "create another ContainerCheckpoint with a larger spec.options.maxPauseSeconds, or, where the node's CheckpointNode has the feature memTrack, save most of the memory before: one with spec.options.preDump: true, then one with spec.options.parentRef that names it";
         ProbeWouldFail: "The pause that maxPauseSeconds allows is longer than a liveness probe of a container that stands still does: the kubelet would restart it."
             => "create another ContainerCheckpoint with a smaller spec.options.maxPauseSeconds, or without it to have it follow from the probes";
         InvalidSpec: "The spec asks for something that cannot be."
@@ -143,8 +143,8 @@ reasons! {
             => "use the latest preDump or trackMemory checkpoint of this container as parent, or take one without a parent";
         ParentImageMissing: "The parent's image is not there, or does not hold what it should."
             => "take the first checkpoint of a chain without a parent";
-        ImagePathTaken: "Another object's image has that imagePath, or something else is there."
-            => "create another ContainerCheckpoint with another spec.options.imagePath, or without it";
+        ImagePathTaken: "Where the image or its log is to be, above or below that, something is already: another object's image, or a file."
+            => "the message names it; create another ContainerCheckpoint with another spec.options.imagePath or spec.options.workPath, or without them";
         ImagePathUnusable: "The image's directory cannot be used."
             => "the message says why; the levels of spec.options.imagePath, where it is given, have to be directories, and the disk writable";
         InsufficientSpace: "The node's disk cannot hold the image and the reserve that keeps the kubelet from evicting pods."
@@ -164,7 +164,7 @@ reasons! {
         ReceiverNotFound: "There is no PageReceiver named as receiverRef says."
             => "kubectl get pgrecv lists them; a receiver lives in the namespace of its checkpoint";
         ReceiverNotReady: "The PageReceiver failed, has ended, is being deleted, or did not listen in time."
-            => "kubectl describe pgrecv RECEIVER says why; create another PageReceiver and another ContainerCheckpoint";
+            => "kubectl describe pgrecv RECEIVER says why; create another PageReceiver and another ContainerCheckpoint. Where no node receives, the chart's value pageServers.receivers.enabled has it switched on";
         ReceiverTaken: "The PageReceiver is another checkpoint's."
             => "create another PageReceiver: each receives the memory of one checkpoint";
         ReceiverFailed: "The memory was sent, and the receiver could not keep it. The container goes on."
@@ -258,7 +258,6 @@ reasons! {
     }
     Notice {
         NodeReady: "Containers on this node can be checkpointed.";
-        DumpStarted: "The agent has begun to dump.";
         PauseBounded: "The pause is bounded by a liveness probe.";
         ImageDeleted: "The image has been removed from its node.";
         ImageRetained: "The image stays on its node, as deletionPolicy says.";

@@ -39,12 +39,7 @@ impl Failed {
     #[must_use]
     pub fn of(reason: Reason, message: impl Into<String>) -> Self {
         Self {
-            failure: Box::new(Failure {
-                reason: reason.as_str().to_owned(),
-                message: message.into(),
-                hint: reason.hint().map(str::to_owned),
-                ..Failure::default()
-            }),
+            failure: Box::new(Failure::new(reason, message)),
             retryable: false,
         }
     }

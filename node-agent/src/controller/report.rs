@@ -24,9 +24,6 @@ pub use text::{fetch, pause, ready, size};
 const WARNINGS: usize = 16;
 /// The longest warning, in bytes.
 const WARNING_BYTES: usize = 512;
-/// The longest message and hint of a failure, in bytes.
-const MESSAGE_BYTES: usize = 2048;
-const HINT_BYTES: usize = 1024;
 
 /// A status that begins as the object's own and has seen its generation.
 fn next(object: &ContainerCheckpoint) -> ContainerCheckpointStatus {
@@ -270,13 +267,8 @@ pub fn failed(
     let mut status = next(object);
     let generation = object.metadata.generation;
     let reason: Reason = failure.reason.parse().unwrap_or(Reason::InternalError);
-    let mut failure = failure.clone();
+    let mut failure = failure.clone().of(object);
     reason.as_str().clone_into(&mut failure.reason);
-    let kept = condition::cut(&failure.message, MESSAGE_BYTES).len();
-    failure.message.truncate(kept);
-    failure.hint = failure
-        .hint
-        .map(|hint| condition::cut(&hint, HINT_BYTES).to_owned());
     let message = text::failed(object, &failure, pause_milliseconds);
     condition::ended(
         &mut status.conditions,

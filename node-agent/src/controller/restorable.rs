@@ -203,7 +203,9 @@ fn needed(facts: &Facts<'_>) -> String {
         let named = named(&facts.volumes, volume);
         if !named.is_empty() {
             needed.push(match volume {
-                Volume::Configuration => format!("the configuration at {named}"),
+                Volume::Configuration => {
+                    format!("what Kubernetes mounted at {named} (ConfigMaps, Secrets, tokens)")
+                }
                 _ => format!("the volumes at {named}"),
             });
         }
@@ -355,7 +357,7 @@ mod tests {
                     f.volumes.push(("/run/s\n", Volume::Configuration));
                 },
                 "the container's image docker.io/library/app:1, the image that it builds on, /i/shop/p, \
-                 the volumes at /data, the configuration at \"/run/s\\n\"",
+                 the volumes at /data, what Kubernetes mounted at \"/run/s\\n\" (ConfigMaps, Secrets, tokens)",
             ),
             (
                 |f| f.volumes = [("/v", Volume::Outside); 6].to_vec(),

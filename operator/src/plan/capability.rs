@@ -12,10 +12,20 @@ use super::verdict::{Verdict, refuse, wait};
 /// Whether a dump clears the kernel's record of changed pages, so that the next one of a chain
 /// builds on it.
 pub(super) fn tracks_memory(options: &Options) -> bool {
-    options.pre_dump
-        || options.track_memory
-        || options.parent_ref.is_some()
-        || options.parent_path.is_some()
+    tracking(options).next().is_some()
+}
+
+/// The options that need the record of changed pages.
+fn tracking(options: &Options) -> impl Iterator<Item = &'static str> {
+    let asked = [
+        ("preDump", options.pre_dump),
+        ("trackMemory", options.track_memory),
+        ("parentRef", options.parent_ref.is_some()),
+        ("parentPath", options.parent_path.is_some()),
+    ];
+    asked
+        .into_iter()
+        .filter_map(|(name, asked)| asked.then_some(name))
 }
 
 /// What stands in the way of `options` on `node`.
@@ -50,7 +60,11 @@ pub(super) fn check(
 fn able(options: &Options, node: &str, criu: &NodeCriu) -> Option<Verdict> {
     let has = |feature: &str| criu.features.iter().any(|known| known == feature);
     if tracks_memory(options) && !has(NodeCriu::MEM_TRACK) {
-        let message = format!("the kernel of node {node} cannot track memory changes");
+        let asked: Vec<_> = tracking(options).collect();
+        let message = format!(
+            "the kernel of node {node} cannot track memory changes, which spec.options.{} needs",
+            asked.join(" and ")
+        );
         return Some(refuse(Reason::NoSoftDirty, message));
     }
     if options.lazy_pages && !has(NodeCriu::LAZY_PAGES) {

@@ -10,9 +10,6 @@ use stillframe_crds::{
 
 use super::{Act, Notice, Plan, verdict::Refusal};
 
-/// The longest message of a failure that the schema takes.
-const FAILURE_MESSAGE_LIMIT: usize = 2048;
-
 /// The object's status with the generation that this decision is about.
 fn draft(checkpoint: &ContainerCheckpoint) -> ContainerCheckpointStatus {
     let mut status = checkpoint.status.clone().unwrap_or_default();
@@ -25,11 +22,8 @@ pub(super) fn failed(checkpoint: &ContainerCheckpoint, why: Refusal, now: Timest
     let Refusal { reason, message } = why;
     let mut status = draft(checkpoint);
     let generation = checkpoint.metadata.generation;
-    // As the agent has it: whoever reads the condition or the event alone knows what to do.
-    let note = match reason.hint() {
-        Some(hint) => format!("{message}. Hint: {hint}"),
-        None => message.clone(),
-    };
+    let failure = Failure::new(reason, message).of(checkpoint);
+    let note = failure.advice();
     condition::ended(
         &mut status.conditions,
         false,
@@ -39,12 +33,7 @@ pub(super) fn failed(checkpoint: &ContainerCheckpoint, why: Refusal, now: Timest
         now,
     );
     status.completion_time = Some(Time(now));
-    status.failure = Some(Failure {
-        reason: reason.as_str().to_owned(),
-        message: condition::cut(&message, FAILURE_MESSAGE_LIMIT).to_owned(),
-        hint: reason.hint().map(str::to_owned),
-        ..Failure::default()
-    });
+    status.failure = Some(failure);
     Plan {
         notice: Some(Notice { reason, note }),
         ..Plan::only(Act::Fail(reason, Box::new(status)))

@@ -258,15 +258,12 @@ fn working(
 fn failed(receiver: &PageReceiver, reason: Reason, message: &str, now: Timestamp) -> Plan {
     let mut status = draft(receiver);
     let generation = receiver.metadata.generation;
-    let note = match reason.hint() {
-        Some(hint) => format!("{message}. Hint: {hint}"),
-        None => message.to_owned(),
-    };
+    let failure = Failure::new(reason, message).of(receiver);
     condition::ended(
         &mut status.conditions,
         false,
         reason,
-        &note,
+        &failure.advice(),
         generation,
         now,
     );
@@ -280,12 +277,7 @@ fn failed(receiver: &PageReceiver, reason: Reason, message: &str, now: Timestamp
         condition::set(&mut status.conditions, kind, &said, generation, now);
     }
     status.completion_time = Some(Time(now));
-    status.failure = Some(Failure {
-        reason: reason.as_str().to_owned(),
-        message: message.to_owned(),
-        hint: reason.hint().map(str::to_owned),
-        ..Failure::default()
-    });
+    status.failure = Some(failure);
     only(Act::Fail(reason, Box::new(status)))
 }
 

@@ -98,14 +98,12 @@ pub fn failed(object: &PageReceiver, failure: &Failure, now: Timestamp) -> PageR
     let mut status = next(object);
     let generation = object.metadata.generation;
     let reason: Reason = failure.reason.parse().unwrap_or(Reason::InternalError);
-    let hint = failure.hint.as_deref();
-    let hint = hint.map_or_else(String::new, |hint| format!(". Hint: {hint}"));
-    let message = format!("{}{hint}", failure.message);
+    let failure = failure.clone().of(object);
     condition::ended(
         &mut status.conditions,
         false,
         reason,
-        &message,
+        &failure.advice(),
         generation,
         now,
     );
@@ -113,7 +111,7 @@ pub fn failed(object: &PageReceiver, failure: &Failure, now: Timestamp) -> PageR
     status.completion_time = Some(Time(now));
     status.failure = Some(Failure {
         reason: reason.as_str().to_owned(),
-        ..failure.clone()
+        ..failure
     });
     status
 }

@@ -118,7 +118,8 @@ pub fn ready(
     }
     let message = format!(
         "the image is complete on node {node} in {path} ({size}); {stood}{parents}.\n{fetch}\n\
-         To restore it there: {runtime} restore{cgroups} --image-path {word} --bundle BUNDLE {name}",
+         To restore it there: {runtime} restore{cgroups} --image-path {word} --bundle BUNDLE {name}\n\
+         (docs/kubernetes.md makes the BUNDLE: Bring it back)",
         word = quoted(&path),
         parents = parents(saved),
         // Nothing is known of cgroups then, and the restore is not to look for those that it had.

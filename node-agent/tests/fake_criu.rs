@@ -399,6 +399,46 @@ fn the_deadlines_of_the_request_and_of_the_pause_are_told_apart() {
     }
 }
 
+/// Sees at its third look that tasks have stood still for too long.
+struct Looks(usize, Instant);
+
+impl Handler for Looks {
+    fn on(&mut self, _: &Event) -> Answer {
+        Answer::Go
+    }
+
+    fn look(&mut self) -> Option<Instant> {
+        self.0 += 1;
+        (self.0 < 3).then_some(self.1)
+    }
+
+    fn pause_deadline(&self) -> Option<Instant> {
+        (self.0 == 3).then_some(self.1)
+    }
+}
+
+#[test]
+fn a_pause_that_criu_does_not_announce_is_looked_for_and_bounded() {
+    let fake = Fake::new(&[sh("exec sleep 1000")]);
+    let limits = Limits {
+        deadline: Some(soon()),
+        grace: HASTY,
+        cancel: &Cancel::new().unwrap(),
+    };
+    let request = CriuReq {
+        r#type: ReqType::Dump.into(),
+        ..CriuReq::default()
+    };
+    let mut handler = Looks(0, Instant::now());
+    let error = fake
+        .start()
+        .run(&request, &mut handler, &limits)
+        .unwrap_err();
+    assert_eq!(error.reason(), "PauseTooLong");
+    // Whoever is to give way is not looked at any more.
+    assert_eq!(handler.0, 3);
+}
+
 #[test]
 fn a_success_that_comes_after_the_wish_to_stop_stays_a_success() {
     let fake = Fake::new(&[hear(), notify("network-unlock"), hear(), done()]);

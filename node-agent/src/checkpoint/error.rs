@@ -136,6 +136,8 @@ pub enum Error {
         full: bool,
         /// Lazy pages could be fetched, and not all were.
         serving: bool,
+        /// The container has ended, and not by this dump: CRIU, whose tasks are gone, cannot always say so.
+        ended: bool,
     },
     /// CRIU reported success, and the image is not complete.
     #[error("the image is not complete: {0}")]

@@ -33,6 +33,8 @@ impl Dump<'_> {
             warnings.push(repair::chain(&error));
             None
         });
+        // CRIU's own figure is the longer one where the beginning was seen a moment late.
+        let pause = pause.map(|pause| pause.max(stats.map_or(Duration::ZERO, stood_still)));
         let folder = Folder::open(&self.dirs.image).map_err(Error::Publish)?;
         let size = images::measure(&folder).map_err(Error::Publish)?;
         let digest = self.durable().then(|| images::digest(&folder)).transpose();
@@ -76,6 +78,12 @@ impl Dump<'_> {
         report.publish_microseconds = micros(responded.elapsed());
         Ok(report)
     }
+}
+
+/// How long tasks stood still by CRIU's count.
+fn stood_still(stats: DumpStats) -> Duration {
+    let micros = u64::from(stats.freezing_time) + u64::from(stats.frozen_time);
+    Duration::from_micros(micros)
 }
 
 fn micros(time: Duration) -> u64 {

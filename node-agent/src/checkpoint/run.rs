@@ -33,6 +33,9 @@ const OLDEST: u32 = 30_000;
 /// Less room than this on a disk is none: CRIU writes several pages at a time.
 const FULL_BELOW_BYTES: u64 = 64 << 10;
 
+/// How long a container that was killed with its CRIU may take to be gone.
+const END_WITHIN: Duration = Duration::from_millis(100);
+
 /// Bound on CRIU's answers to questions, which come at once or never.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
@@ -148,7 +151,7 @@ impl Dump<'_> {
             self.converse(swrk, &request, (status_fd, saving), cancel, observer)
         });
         let mut left = false;
-        let ended = match outcome {
+        let mut ended = match outcome {
             Ok((mut seen, responded)) => {
                 // What ended its container is never thrown away, whatever happens to it next.
                 record.entry.partial &= !self.ends_container();
@@ -166,7 +169,12 @@ impl Dump<'_> {
         };
         if ended.is_err() {
             // Whatever could not be put right stays in the journal for the next attempt.
-            if !repair::repair(&record).is_empty() {
+            let repaired = repair::repair(&record).is_empty();
+            // Not before: what is killed while it is frozen ends once it is thawed.
+            if let Err(Error::Dump { ended, .. }) = &mut ended {
+                *ended = self.container_has_ended();
+            }
+            if !repaired {
                 guardian.dismiss();
                 return ended;
             }
@@ -202,6 +210,12 @@ impl Dump<'_> {
 
     pub(super) fn ends_container(&self) -> bool {
         self.request.kind == Kind::Dump && !self.request.options.leave_running
+    }
+
+    /// Whether the container has ended, where this dump was not to end it.
+    fn container_has_ended(&self) -> bool {
+        let ended = || self.target.guard.wait_ended(END_WITHIN).unwrap_or(false);
+        !self.ends_container() && ended()
     }
 
     pub(super) fn log(&self) -> PathBuf {
@@ -256,6 +270,11 @@ impl Dump<'_> {
         let mut watch = Watch {
             guard: &self.target.guard,
             freezer: self.target.freezer.as_ref().filter(|_| early),
+            criu_freezes: self
+                .target
+                .freezer
+                .as_ref()
+                .filter(|_| self.target.thawed()),
             hold: self.hold(),
             max_pause: self.request.max_pause,
             deadline,
@@ -307,6 +326,7 @@ impl Dump<'_> {
             cause: full.or_else(|| criu::log::cause(&log)),
             log,
             serving,
+            ended: false,
         }
     }
 

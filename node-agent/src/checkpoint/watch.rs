@@ -16,11 +16,18 @@ use crate::{
     criu::{Answer, Event, Handler},
     images::{self, Folder},
     layer,
-    runtime::{cgroup::Freezer, guard::Guard},
+    runtime::{
+        cgroup::{Freezer, FreezerState},
+        guard::Guard,
+        processes,
+    },
 };
 
 /// Longest that the cgroup may take to freeze before that is left to CRIU.
 const FREEZE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often is looked whether CRIU has begun to stop tasks, which it does not announce.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What an image must hold before its container may end.
 #[derive(Debug)]
@@ -70,6 +77,8 @@ pub(super) struct Watch<'a> {
     pub(super) guard: &'a Guard,
     /// Freeze this before CRIU does.
     pub(super) freezer: Option<&'a Freezer>,
+    /// Frozen, this tells that CRIU has begun.
+    pub(super) criu_freezes: Option<&'a Freezer>,
     /// Freeze this before tasks could come free with connections that CRIU has stopped.
     pub(super) hold: Option<Hold<'a>>,
     pub(super) max_pause: Option<Duration>,
@@ -95,6 +104,8 @@ pub(super) struct Watch<'a> {
 pub(super) struct Seen {
     /// We froze the cgroup, and owe a thaw.
     frozen: bool,
+    /// CRIU has begun, with what it does before it stops tasks: a page server that does not answer is waited for here.
+    announced: bool,
     began: Option<Instant>,
     released: Option<Instant>,
     /// Lazy pages could be fetched.
@@ -105,7 +116,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// From the first freeze or seize to the thaw.
+    /// From the first freeze or seize that was seen to the thaw.
     pub(super) fn pause(&self) -> Option<Duration> {
         Some(self.released?.duration_since(self.began?))
     }
@@ -114,9 +125,9 @@ impl Seen {
 impl Watch<'_> {
     fn begin(&mut self) -> Result<(), Error> {
         self.guard.check()?;
-        self.observer.step(Step::Freezing);
-        self.seen.began = Some(Instant::now());
+        self.seen.announced = true;
         if let Some(freezer) = self.freezer {
+            self.stands_still();
             match still::freeze(freezer, FREEZE_WITHIN) {
                 Ok(()) => self.seen.frozen = true,
                 // CRIU would wait for that task with everybody frozen, and then fail.
@@ -126,6 +137,23 @@ impl Watch<'_> {
             }
         }
         Ok(())
+    }
+
+    /// From now on the container stands still.
+    fn stands_still(&mut self) {
+        if self.seen.began.is_none() {
+            self.seen.began = Some(Instant::now());
+            self.observer.step(Step::Freezing);
+        }
+    }
+
+    /// Whether CRIU has begun to stop tasks: with the freezer first, where it is handed one, then by tracing each.
+    fn is_being_stopped(&self) -> bool {
+        let frozen = |freezer: &Freezer| {
+            use FreezerState::{Freezing, Frozen};
+            matches!(freezer.state(), Ok(Some(Freezing | Frozen)))
+        };
+        self.criu_freezes.is_some_and(frozen) || processes::tracer(self.guard.pid()).is_some()
     }
 
     fn written(&mut self) -> Result<(), Error> {
@@ -202,6 +230,10 @@ fn mark(marker: &Path) -> Result<(), Error> {
 
 impl Handler for Watch<'_> {
     fn on(&mut self, event: &Event) -> Answer {
+        if self.seen.announced {
+            // CRIU speaks next once it has stopped every task.
+            self.stands_still();
+        }
         let result = match event {
             Event::PreDump => self.begin(),
             Event::QueryExtFiles => {
@@ -228,6 +260,17 @@ impl Handler for Watch<'_> {
                 Answer::Refuse
             }
         }
+    }
+
+    fn look(&mut self) -> Option<Instant> {
+        if !self.seen.announced || self.seen.began.is_some() {
+            return None;
+        }
+        if self.is_being_stopped() {
+            self.stands_still();
+            return None;
+        }
+        Some(Instant::now() + LOOK_EVERY)
     }
 
     fn pause_deadline(&self) -> Option<Instant> {

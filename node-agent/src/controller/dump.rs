@@ -30,7 +30,7 @@ use crate::{
         config::{self, Allowed, Site},
     },
     runtime::{
-        Container, Status,
+        Container,
         locate::{self, PodContainerId, Roots},
     },
 };
@@ -212,8 +212,7 @@ impl Dumper for Criu {
             retryable: failure::retryable(&error),
             failure: Box::new(failure::of(&error, log.exists().then_some(log.as_path()))),
         })
-        .map_err(|failed| unasked_parent(order, failed))
-        .map_err(|failed| ended_meanwhile(order, container, failed))?;
+        .map_err(|failed| unasked_parent(order, failed))?;
         let restorable = observer.restorable.verdict.take();
         let ended = Time(Timestamp::now());
         let mut saved = SavedReport::of(&report, Some(runtime), started, ended);
@@ -329,21 +328,6 @@ fn unasked_parent(order: &Order, failed: Failed) -> Failed {
         return Failed::of(Reason::PageServerTlsFailed, message);
     }
     failed
-}
-
-/// A container that is killed under CRIU takes CRIU along, which can say nothing any more that tells it from an end of its own.
-fn ended_meanwhile(order: &Order, container: &Container, failed: Failed) -> Failed {
-    let unexplained = [Reason::CriuDied, Reason::CriuFailed].contains(&failed.reason());
-    let ended =
-        !order.options.ends_the_container() && matches!(container.status(), Ok(Status::Stopped));
-    if !(unexplained && ended) {
-        return failed;
-    }
-    let mut told = Failed::of(Reason::ContainerEnded, Reason::ContainerEnded.meaning());
-    told.failure.criu_errno = failed.failure.criu_errno;
-    told.failure.log = failed.failure.log;
-    told.failure.log_path = failed.failure.log_path;
-    told
 }
 
 fn running(container: &Container) -> Result<(), Failed> {

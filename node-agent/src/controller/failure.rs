@@ -92,12 +92,7 @@ pub fn new(reason: Reason, detail: Option<&str>) -> Failure {
         }
         None => meaning.to_owned(),
     };
-    Failure {
-        reason: reason.to_string(),
-        message: cut(message, MESSAGE_BYTES),
-        hint: reason.hint().map(str::to_owned),
-        ..Failure::default()
-    }
+    Failure::new(reason, cut(message, MESSAGE_BYTES))
 }
 
 /// A container that could not be found by the id that the object names.
@@ -213,9 +208,14 @@ fn reason(error: &checkpoint::Error, told: Option<&Told>) -> Reason {
             serving: true,
             ..
         } if !is_tls(told) => Reason::LazyPagesNotFetched,
-        Error::Dump { .. } => told
-            .and_then(|told| told.cause.reason().parse().ok())
-            .unwrap_or_else(|| words::reason(error.reason())),
+        Error::Dump { ended, .. } => {
+            let cause = told.and_then(|told| told.cause.reason().parse().ok());
+            match cause.unwrap_or_else(|| words::reason(error.reason())) {
+                // What ends under CRIU takes its words along.
+                Reason::CriuDied | Reason::CriuFailed if *ended => Reason::ContainerEnded,
+                reason => reason,
+            }
+        }
         Error::Directory { said, .. } if is_full(errno(said)) => Reason::DiskFull,
         Error::Write { source, .. } if is_full(errno(source)) => Reason::DiskFull,
         Error::Rootfs(source) if source.errno().is_some_and(is_full) => Reason::DiskFull,

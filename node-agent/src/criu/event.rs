@@ -74,7 +74,13 @@ pub trait Handler {
     /// refused) the answer is no without asking, but [`Event::NetworkUnlock`] still comes here.
     fn on(&mut self, event: &Event) -> Answer;
 
-    /// Until when tasks may stand still, once they do. Asked again after every event.
+    /// Called whenever CRIU is waited for: a chance to see what it does not announce. Says when to look again, if nothing comes
+    /// before that.
+    fn look(&mut self) -> Option<Instant> {
+        None
+    }
+
+    /// Until when tasks may stand still, once they do. Asked again after every event and every look.
     fn pause_deadline(&self) -> Option<Instant> {
         None
     }

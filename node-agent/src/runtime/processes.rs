@@ -95,10 +95,14 @@ pub fn stopped_in(dir: &Path) -> Option<i32> {
 #[must_use]
 pub fn traced_in(dir: &Path) -> Option<(i32, i32)> {
     let pids = pids_in(dir).unwrap_or_default();
-    pids.into_iter().find_map(|pid| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        Some((pid, tracer_in(&status)?))
-    })
+    pids.into_iter().find_map(|pid| Some((pid, tracer(pid)?)))
+}
+
+/// Who traces a process, if anybody does. What cannot be read is taken not to be.
+#[must_use]
+pub fn tracer(pid: i32) -> Option<i32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    tracer_in(&status)
 }
 
 /// `TracerPid` of a `/proc/PID/status`, where there is one.

@@ -85,6 +85,7 @@ fn failed(log: &Path) -> checkpoint::Error {
         cause: log::cause(log),
         full: false,
         serving: false,
+        ended: false,
     }
 }
 
@@ -95,6 +96,7 @@ fn stopped(stop: Stop, killed: bool) -> checkpoint::Error {
         cause: None,
         full: false,
         serving: false,
+        ended: false,
     }
 }
 
@@ -187,18 +189,25 @@ fn being_stopped_says_who_wanted_it() {
 #[test]
 fn a_dead_criu_is_explained_by_its_log() {
     let log = source("tests/logs/PageServerUnreachable.name.log");
-    let died = checkpoint::Error::Dump {
+    let died = |log: &Path, ended| checkpoint::Error::Dump {
         source: criu::Error::Broken {
             via: criu::Via::Swrk,
             how: criu::Break::Closed,
             status: None,
         },
-        cause: log::cause(&log),
-        log: log.clone(),
+        cause: log::cause(log),
+        log: log.to_owned(),
         full: false,
         serving: false,
+        ended,
     };
-    assert_eq!(of(&died, None).reason, "PageServerUnreachable");
+    for ended in [false, true] {
+        assert_eq!(of(&died(&log, ended), None).reason, "PageServerUnreachable");
+    }
+    // One that was killed with its tasks has said nothing.
+    let none = Path::new("/nonexistent/dump.log");
+    assert_eq!(of(&died(none, false), None).reason, "CriuDied");
+    assert_eq!(of(&died(none, true), None).reason, "ContainerEnded");
     // Without a log there is CRIU's end alone.
     let gone = of(&stopped(Stop::PauseTooLong, true), Some(Path::new("/none")));
     assert!(gone.message.contains("killed"), "{}", gone.message);
@@ -301,6 +310,7 @@ fn serving_that_ends_early_is_told_as_that() {
         cause: Some("Error (criu/rlimit.c:1): not the cause".into()),
         full: false,
         serving: true,
+        ended: false,
     };
     let refused = criu::Error::Failed {
         via: criu::Via::Swrk,

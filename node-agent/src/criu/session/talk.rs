@@ -77,7 +77,7 @@ impl Talk<'_> {
         loop {
             let (other, until) = match self.state.kill_at {
                 Some(kill_at) => (None, Some(kill_at)),
-                None => (Some(self.limits.cancel), self.next_deadline()),
+                None => (Some(self.limits.cancel), self.next_look()),
             };
             let other = other.map(|cancel| cancel.as_fd());
             let woken = self
@@ -101,9 +101,12 @@ impl Talk<'_> {
         }
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
+    /// Until when to wait if nothing comes. The handler looks first: it may find that a pause has begun.
+    fn next_look(&mut self) -> Option<Instant> {
+        let again = self.handler.look();
         let pause = self.handler.pause_deadline();
-        self.limits.deadline.into_iter().chain(pause).min()
+        let deadline = self.limits.deadline.into_iter();
+        deadline.chain(pause).chain(again).min()
     }
 
     /// Notes the first thing that wants this to stop.

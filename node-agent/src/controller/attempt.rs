@@ -238,7 +238,7 @@ impl<D: Dumper> Attempt<'_, D> {
         let Fault { failed, stood } = fault;
         let stood_for = stood.map(|stood| i64::try_from(stood.as_millis()).unwrap_or(i64::MAX));
         match called_off {
-            Some(Wish::Withdrawn | Wish::GoOn) => Broken::For(Halt::Unwanted(None)),
+            Some(Wish::Withdrawn | Wish::GoOn) => Broken::For(Halt::CalledOff),
             Some(Wish::AgentEnds) => {
                 let message = "the agent was told to end while it dumped; the container goes on";
                 let mut stopping = Failed::of(Reason::AgentStopping, message);

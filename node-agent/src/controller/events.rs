@@ -8,7 +8,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
 use kube::{Api, Client, Resource as _, ResourceExt as _, api::PostParams};
-use stillframe_crds::{ContainerCheckpoint, condition, names};
+use stillframe_crds::{ContainerCheckpoint, Reason, condition, names};
 use tracing::debug;
 
 /// The longest note that the API takes.
@@ -50,9 +50,21 @@ impl Events {
             return;
         };
         let well = ready.status == "True";
+        self.tell(object, well, &ready.reason, &ready.message).await;
+    }
+
+    /// Tells that a dump was rolled back, which the status of an object that nobody wants any more does not. Best effort.
+    pub async fn called_off(&self, object: &ContainerCheckpoint) {
+        let note = "The dump was called off and rolled back: the object was deleted, or has ended in another way. The container goes on.";
+        let reason = Reason::Cancelled.as_str();
+        self.tell(object, false, reason, note).await;
+    }
+
+    /// One event about the object, one about its pod.
+    async fn tell(&self, object: &ContainerCheckpoint, well: bool, reason: &str, note: &str) {
         let name = object.name_any();
-        let on_pod = format!("ContainerCheckpoint {name}: {}", ready.message);
-        let own = (object.object_ref(&()), ready.message.as_str());
+        let on_pod = format!("ContainerCheckpoint {name}: {note}");
+        let own = (object.object_ref(&()), note);
         for (about, note) in [own, (pod(object), on_pod.as_str())] {
             let api: Api<Event> = Api::namespaced(
                 self.client.clone(),
@@ -60,7 +72,7 @@ impl Events {
             );
             let event = Event {
                 type_: Some(if well { "Normal" } else { "Warning" }.to_owned()),
-                reason: Some(ready.reason.clone()),
+                reason: Some(reason.to_owned()),
                 note: Some(condition::cut(note, NOTE_BYTES).to_owned()),
                 ..self.event(about, Timestamp::now())
             };
@@ -106,7 +118,6 @@ fn pod(object: &ContainerCheckpoint) -> ObjectReference {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use stillframe_crds::Reason;
 
     use super::*;
     use crate::controller::{mocked::Server, sample};

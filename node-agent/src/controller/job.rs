@@ -54,6 +54,8 @@ pub(super) enum Halt {
     Failed(Failed, Option<i64>),
     /// Nobody wants it any more.
     Unwanted(Option<Box<ContainerCheckpoint>>),
+    /// Nobody wants it any more, and its dump was rolled back.
+    CalledOff,
     /// It has not begun, and is left to this agent's successor.
     Left,
     /// The API server will not take what there is to say.
@@ -88,6 +90,13 @@ impl<D: Dumper> Job<D> {
                 object,
                 ..Ended::default()
             },
+            Err(Halt::CalledOff) => {
+                let object = report::reference(&self.object);
+                info!(object, "a dump was called off and rolled back");
+                self.context.metrics.failed(Reason::Cancelled);
+                self.context.events.called_off(&self.object).await;
+                Ended::default()
+            }
             Err(Halt::Left) => Ended::default(),
             Err(Halt::Refused) => Ended {
                 refused: true,
@@ -298,7 +307,7 @@ impl<D: Dumper> Job<D> {
     pub async fn time_out(self) -> Ended {
         match self.timed_out() {
             Halt::Failed(failed, pause) => self.fail(&failed, pause).await,
-            Halt::Unwanted(_) | Halt::Left | Halt::Refused => Ended::default(),
+            Halt::Unwanted(_) | Halt::CalledOff | Halt::Left | Halt::Refused => Ended::default(),
         }
     }
 

@@ -202,6 +202,20 @@ async fn a_deleted_object_calls_its_dump_off_and_only_the_removal_is_reported() 
     scene.api.finalize("a");
     agent.end().await;
     assert!(!scene.images().path().join("shop").exists());
+    // Its status says nothing of that, and people may still ask what happened to the pod.
+    let writes = scene.api.writes();
+    let events = writes.iter().filter(|(write, _)| write.starts_with("POST"));
+    let told: Vec<_> = events
+        .map(|(_, event)| (&event["regarding"]["kind"], &event["reason"]))
+        .collect();
+    let [own, pod] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert_eq!(
+        (*own.0 == "ContainerCheckpoint", *own.1 == "Cancelled"),
+        (true, true)
+    );
+    assert_eq!((*pod.0 == "Pod", *pod.1 == "Cancelled"), (true, true));
 }
 
 #[tokio::test]

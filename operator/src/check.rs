@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::controller::chain;
 
 /// What the API server has to serve.
-const KINDS: [&str; 2] = ["containercheckpoints", "checkpointnodes"];
+const KINDS: [&str; 3] = ["containercheckpoints", "checkpointnodes", "pagereceivers"];
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -236,7 +236,7 @@ mod tests {
         let few = missing(&found(vec![node("True"), node("False")]), 2);
         assert_eq!(few, ["1 of at least 2 nodes are ready", "node-1: m"]);
         let nothing = missing(&Found::default(), 1);
-        assert_eq!(nothing.len(), 3);
+        assert_eq!(nothing.len(), KINDS.len() + 1);
         assert!(nothing[0].contains("containercheckpoints.stillframe.dev"));
     }
 

@@ -256,7 +256,8 @@ impl Criu {
         Ok(container)
     }
 
-    /// Makes sure that memory may go where the order says, and says who may fetch it if anybody.
+    /// Makes sure that memory may go where the order says, and says who may fetch it if anybody. Asked when the container is found
+    /// and once more for the request: a name may have moved meanwhile, and the address that was checked is the one that is used.
     fn memory_may_go(&self, order: &Order) -> Result<Option<Admitted>, Failed> {
         let Some(server) = &order.server else {
             return Ok(None);

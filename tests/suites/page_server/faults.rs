@@ -27,7 +27,7 @@ impl<'a> BrokenLink<'a> {
     }
 
     /// Waits until it has broken.
-    fn must_break(&self) {
+    pub(crate) fn must_break(&self) {
         let broken = "for n in $(seq 1000); do ! nft list table inet cut | grep -q 'packets [1-9]' || exit 0; sleep 0.02; done; exit 1";
         self.0.receiver().shell(broken).ok();
     }

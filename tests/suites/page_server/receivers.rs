@@ -1,5 +1,6 @@
 //! Receivers as objects: a checkpoint names one, both halves are told, brought back and removed; and what goes wrong.
 
+use nix::sys::signal::Signal;
 use rig::cluster::Manifest;
 use rig::mission::{Condition, condition_of, files};
 use rig::witness::must_be_gone;
@@ -202,6 +203,35 @@ fn a_receiver_that_comes_to_nothing_fails_its_checkpoint_and_no_container() {
     witness.must_be_unharmed("receivers");
     witness.pod.delete();
     stage.receiver_must_be_clean("receivers");
+}
+
+#[test]
+#[ignore = "needs the node root: run make test"]
+fn a_receiving_agent_that_is_killed_half_way_fails_the_checkpoint_and_leaves_nothing() {
+    let stage = Stage::enter();
+    let witness = stage.witness("orphaned");
+    let receiver = Asked::apply(&stage, "orphan", &json!({"nodeName": "node-b"}));
+    receiver.wait("condition=Listening");
+    let port = receiver.status()["port"].as_u64().expect("a port");
+    let link = BrokenLink::set(&stage, port, "drop");
+    let options = to("orphan", &json!({"maxPauseSeconds": 30}));
+    let spec = json!({"source": {"podName": "orphaned"}, "options": options});
+    let checkpoint = stage.mission.checkpoint("agent-killed", &spec);
+    link.must_break();
+    let status = stage.mission.end_agent("node-b", Signal::SIGKILL);
+    assert_eq!(status, 128 + Signal::SIGKILL as i32);
+    drop(link);
+    // The warden ends CRIU's page server, so that the sender hears of it at once, with no agent there.
+    checkpoint.wait_failed("PageServerUnreachable");
+    witness.must_go_on("a receiving agent that was killed");
+    stage.mission.start_agent("node-b");
+    receiver.wait_failed(&["AgentRestarted", "CheckpointFailed"]);
+    checkpoint.delete();
+    must_be_gone(stage.cluster.node(0), checkpoint.name());
+    assert!(!receiver.exists(), "it goes with its checkpoint");
+    witness.must_be_unharmed("a receiving agent that was killed");
+    witness.pod.delete();
+    stage.receiver_must_be_clean("agent-killed");
 }
 
 #[test]

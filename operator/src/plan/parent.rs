@@ -98,8 +98,8 @@ fn ancestors<'a>(parent: &'a ContainerCheckpoint, all: &'a [ContainerCheckpoint]
 
 /// Whether `other`, a tracked dump of the same process, came after the parent's.
 ///
-/// The dumps of a container do not overlap, and times are kept in whole seconds: what began in the
-/// second of the parent's beginning is taken for later.
+/// The dumps of a container do not overlap, and times are kept in whole seconds: which of two came first that began in the same
+/// one the agent knows, which holds the parent's image against its own note of the last tracked dump.
 fn between(
     name: &str,
     parent: &ContainerCheckpoint,
@@ -116,25 +116,26 @@ fn between(
         });
     };
     let began = parent.status.as_ref().and_then(|s| s.start_time.as_ref());
-    (began.is_none_or(|began| touched >= began.0)).then(|| {
+    (began.is_none_or(|began| touched > began.0)).then(|| {
         let message =
             format!("checkpoint {other_name} has tracked this container's memory since {name}");
         refuse(Reason::ParentNotLatest, message)
     })
 }
 
-/// When a dump may have cleared the record of changed pages; none when it never began. One whose
-/// agent was never heard of again may have.
+/// When a dump may have cleared the record of changed pages; none when it never began, or the agent refused it for its own parent.
+/// One whose agent was never heard of again may have.
 fn touched(checkpoint: &ContainerCheckpoint) -> Option<Timestamp> {
     let status = checkpoint.status.as_ref()?;
-    if let Some(began) = &status.start_time {
-        return Some(began.0);
+    let failed = |reason: Reason| {
+        let failure = status.failure.as_ref();
+        failure.is_some_and(|failure| failure.reason == reason.as_str())
+    };
+    if failed(Reason::ParentNotLatest) {
+        return None;
     }
-    let failure = status.failure.as_ref()?;
-    let unheard = failure.reason == Reason::AgentNotResponding.as_str();
-    status
-        .completion_time
-        .as_ref()
-        .filter(|_| unheard)
-        .map(|time| time.0)
+    let began = status.start_time.as_ref();
+    let lost = status.completion_time.as_ref();
+    let lost = lost.filter(|_| failed(Reason::AgentNotResponding));
+    began.or(lost).map(|time| time.0)
 }

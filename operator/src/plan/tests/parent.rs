@@ -137,14 +137,22 @@ fn a_tracked_dump_since_the_parent_breaks_the_chain() {
             "ParentNotLatest",
         ),
         (
-            "one in the same second",
+            "one in the same second, of which the agent knows more",
             vec![dumped("other", Some(10), 10)],
-            "ParentNotLatest",
+            "assign",
         ),
         (
             "a failed one after",
             vec![failed(dumped("other", Some(20), 22), Reason::CriuFailed)],
             "ParentNotLatest",
+        ),
+        (
+            "one whose own parent was refused",
+            vec![failed(
+                dumped("other", Some(20), 22),
+                Reason::ParentNotLatest,
+            )],
+            "assign",
         ),
         (
             "one that never began",

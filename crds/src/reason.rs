@@ -143,7 +143,7 @@ reasons! {
             => "use the latest preDump or trackMemory checkpoint of this container as parent, or take one without a parent";
         ParentImageMissing: "The parent's image is not there, or does not hold what it should."
             => "take the first checkpoint of a chain without a parent";
-        ImagePathTaken: "Where the image or its log is to be, above or below that, something is already: another object's image, or a file."
+        ImagePathTaken: "Something is already where the image or its log is to be, or above or below that: another object's image, or a file."
             => "the message names it; create another ContainerCheckpoint with another spec.options.imagePath or spec.options.workPath, or without them";
         ImagePathUnusable: "The image's directory cannot be used."
             => "the message says why; the levels of spec.options.imagePath, where it is given, have to be directories, and the disk writable";

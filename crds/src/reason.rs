@@ -158,7 +158,7 @@ reasons! {
         PageServerKeysMissing: "TLS with the page server is on, and the agent has no keys."
             => "mount keys into the agents (--page-server-keys), or set spec.options.pageServer.tls: false where the network is trusted";
         PageServerUnreachable: "The page server could not be reached, or went away."
-            => "see that a page server listens there (criu page-server --images-dir DIR --port PORT) and that the node may reach it";
+            => "see that a page server listens there (stillframe-node-agent page-server, a PageReceiver, or criu page-server) and that the node may reach it";
         PageServerTlsFailed: "The page server was reached, and TLS with it came to nothing."
             => "both sides need certificates of one authority, and the server's has to name the address; the log says what is wrong";
         ReceiverNotFound: "There is no PageReceiver named as receiverRef says."

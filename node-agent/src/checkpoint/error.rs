@@ -136,6 +136,8 @@ pub enum Error {
         full: bool,
         /// Lazy pages could be fetched, and not all were.
         serving: bool,
+        /// CRIU had stopped no task yet: it was still connecting to the page server.
+        connecting: bool,
         /// The container has ended, and not by this dump: CRIU, whose tasks are gone, cannot always say so.
         ended: bool,
     },

@@ -296,10 +296,11 @@ impl Dump<'_> {
         match swrk.run(request, &mut watch, &limits) {
             Ok(finished) => Ok((watch.seen, finished.responded)),
             Err(source) => {
+                let connecting = self.uses_page_server() && watch.seen.has_stopped_nobody();
                 let Seen {
                     refusal, serving, ..
                 } = watch.seen;
-                Err(refusal.unwrap_or_else(|| self.failed(source, serving)))
+                Err(refusal.unwrap_or_else(|| self.failed(source, serving, connecting)))
             }
         }
     }
@@ -315,7 +316,7 @@ impl Dump<'_> {
         Some(Hold { freezer, paused })
     }
 
-    fn failed(&self, source: criu::Error, serving: bool) -> Error {
+    fn failed(&self, source: criu::Error, serving: bool, connecting: bool) -> Error {
         let log = self.log();
         let dirs = [&self.dirs.image, &self.dirs.work];
         let full = dirs.into_iter().find(|dir| is_full(dir));
@@ -326,6 +327,7 @@ impl Dump<'_> {
             cause: full.or_else(|| criu::log::cause(&log)),
             log,
             serving,
+            connecting,
             ended: false,
         }
     }

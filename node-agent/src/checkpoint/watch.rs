@@ -116,6 +116,11 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// CRIU has begun, and not with any task.
+    pub(super) fn has_stopped_nobody(&self) -> bool {
+        self.announced && self.began.is_none()
+    }
+
     /// From the first freeze or seize that was seen to the thaw.
     pub(super) fn pause(&self) -> Option<Duration> {
         Some(self.released?.duration_since(self.began?))

@@ -179,11 +179,8 @@ impl Dumper for Criu {
         let mut request = order.request(dirs, site, bounds.timeout)?;
         self.lead_memory(&mut request, order)?;
         let started = Time(Timestamp::now());
-        let runtime = RuntimeFacts {
-            name: container.flavour.to_string(),
-            version: None,
-        };
-        let known = kept::look(order, container, &self.node, &self.told_of(&runtime));
+        let runtime = self.told_of(&container.flavour.to_string());
+        let known = kept::look(order, container, &self.node, &runtime);
         request.keep = known.keep.clone();
         request.keep.rootfs.clone_from(rootfs);
         let mut observer = Adapter {
@@ -286,10 +283,13 @@ impl Criu {
     }
 
     /// A runtime with its version, where that is known by now.
-    fn told_of(&self, runtime: &RuntimeFacts) -> RuntimeFacts {
-        let known = self.runtimes.get().into_iter().flatten();
-        let mut known = known.filter(|known| known.name == runtime.name);
-        known.next().unwrap_or(runtime).clone()
+    fn told_of(&self, name: &str) -> RuntimeFacts {
+        let mut known = self.runtimes.get().into_iter().flatten();
+        let known = known.find(|known| known.name == name);
+        known.cloned().unwrap_or_else(|| RuntimeFacts {
+            name: name.to_owned(),
+            version: None,
+        })
     }
 
     /// Whether there is room for the image, of which its changed files may take `files` bytes.

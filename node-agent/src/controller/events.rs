@@ -63,7 +63,9 @@ impl Events {
     /// One event about the object, one about its pod.
     async fn tell(&self, object: &ContainerCheckpoint, well: bool, reason: &str, note: &str) {
         let name = object.name_any();
-        let on_pod = format!("ContainerCheckpoint {name}: {note}");
+        // What to do next is the checkpoint's own; a pod may have many of these.
+        let what = note.lines().next().unwrap_or_default();
+        let on_pod = format!("ContainerCheckpoint {name}: {what}");
         let own = (object.object_ref(&()), note);
         for (about, note) in [own, (pod(object), on_pod.as_str())] {
             let api: Api<Event> = Api::namespaced(

@@ -198,6 +198,16 @@ fn reason(error: &checkpoint::Error, told: Option<&Told>) -> Reason {
     use checkpoint::Error;
     match error {
         Error::Dump { full: true, .. } => Reason::DiskFull,
+        // A server that refuses is told of by CRIU; for one that does not answer it waits.
+        Error::Dump {
+            source:
+                criu::Error::Stopped {
+                    stop: Stop::TimedOut,
+                    ..
+                },
+            connecting: true,
+            ..
+        } => Reason::PageServerUnreachable,
         Error::Dump {
             source: criu::Error::Stopped { stop, .. },
             ..

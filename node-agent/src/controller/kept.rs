@@ -113,7 +113,7 @@ pub struct Pod {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Image {
-    /// As the pod names it.
+    /// As the runtime lists it, which is as the pod names it and completed where that is short.
     #[serde(default)]
     pub name: Option<String>,
     /// What the pod's status has for it, with its digest where the runtime tells that.
@@ -268,7 +268,7 @@ fn about(order: &Order, container: &Container, node: &str, runtime: &RuntimeFact
             id: order.container_id.clone(),
         },
         image: Image {
-            name: annotation(&IMAGE_NAMES),
+            name: annotation(&IMAGE_NAMES).as_deref().map(full_name),
             reference: order.image_id.clone().or(annotation(&IMAGE_REFS)),
         },
         versions: Versions {
@@ -282,6 +282,23 @@ fn about(order: &Order, container: &Container, node: &str, runtime: &RuntimeFact
         rootfs: order.rootfs,
         mounts: mounts(container),
     }
+}
+
+/// An image's name as a runtime lists it, where a pod may have named it in short: Docker's rules, by which containerd completes it
+/// (`ParseDockerRef` of `github.com/distribution/reference`).
+fn full_name(name: &str) -> String {
+    let is_host = |first: &str| first.contains(['.', ':']) || first == "localhost";
+    let mut full = match name.split_once('/') {
+        Some(("docker.io", rest)) if !rest.contains('/') => format!("docker.io/library/{rest}"),
+        Some((first, _)) if is_host(first) => name.to_owned(),
+        Some(_) => format!("docker.io/{name}"),
+        None => format!("docker.io/library/{name}"),
+    };
+    let last = full.rsplit('/').next().unwrap_or_default();
+    if !last.contains([':', '@']) {
+        full.push_str(":latest");
+    }
+    full
 }
 
 /// As containerd's own checkpoints have it.
@@ -416,6 +433,23 @@ mod tests {
         fs::create_dir(scratch.path().join("parent")).unwrap();
         let there = scratch.path().canonicalize().unwrap().join("parent");
         assert!(said().holds && said().message.contains(&there.display().to_string()));
+    }
+
+    #[test]
+    fn an_image_is_named_as_the_runtime_lists_it() {
+        for (short, full) in [
+            ("busybox", "docker.io/library/busybox:latest"),
+            ("busybox:1", "docker.io/library/busybox:1"),
+            ("docker.io/busybox:1", "docker.io/library/busybox:1"),
+            ("team/app:1", "docker.io/team/app:1"),
+            ("localhost/app:1", "localhost/app:1"),
+            ("here:5000/app", "here:5000/app:latest"),
+            ("registry.k8s.io/pause:3.10", "registry.k8s.io/pause:3.10"),
+            ("app@sha256:00", "docker.io/library/app@sha256:00"),
+        ] {
+            assert_eq!(full_name(short), full);
+            assert_eq!(full_name(full), full);
+        }
     }
 
     #[test]

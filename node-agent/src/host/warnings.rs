@@ -115,7 +115,7 @@ fn no_memory_tracking(facts: &Facts) -> Option<Warning> {
     }
     Some(warning(
         "NoMemoryTracking",
-        "the kernel does not track changed memory: no --pre-dump and no --parent-path",
+        "the kernel does not track changed memory: no pre-dump and no parent image",
         "use a kernel with CONFIG_MEM_SOFT_DIRTY",
     ))
 }
@@ -126,7 +126,7 @@ fn no_lazy_pages(facts: &Facts) -> Option<Warning> {
     }
     Some(warning(
         "NoLazyPages",
-        "CRIU finds no usable userfaultfd: no --lazy-pages",
+        "CRIU finds no usable userfaultfd: no lazy pages",
         "use a kernel with CONFIG_USERFAULTFD",
     ))
 }
@@ -143,9 +143,7 @@ pub(crate) fn small_pipes(facts: &Facts) -> Option<Warning> {
         .filter(|limit| !may_grow && *limit < PIPE_BYTES)?;
     Some(warning(
         "SmallPipes",
-        format!(
-            "no CAP_SYS_RESOURCE and fs.pipe-max-size is {limit}: --lazy-pages fails at its first page"
-        ),
+        format!("no CAP_SYS_RESOURCE and fs.pipe-max-size is {limit}: no lazy page can be served"),
         "set fs.pipe-max-size to 16777216, or give CAP_SYS_RESOURCE",
     ))
 }

@@ -271,7 +271,7 @@ fn failed(receiver: &PageReceiver, reason: Reason, message: &str, now: Timestamp
         let said = condition::Said {
             holds: false,
             reason: Reason::NotListening,
-            message: Reason::NotListening.meaning().to_owned(),
+            message: "the agent listens no longer".to_owned(),
         };
         let kind = condition::LISTENING;
         condition::set(&mut status.conditions, kind, &said, generation, now);

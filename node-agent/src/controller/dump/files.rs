@@ -12,7 +12,7 @@ use crate::{
         restorable::FilesAre,
     },
     layer::{Marks, Upper},
-    runtime::{Container, overlay},
+    runtime::{Container, Status, overlay},
 };
 
 /// What an archive may take beside what its files took when they were looked at: they may grow until the container stands still.
@@ -43,7 +43,11 @@ fn most(bytes: u64) -> u64 {
 
 /// Whether there is anything that was not saved.
 pub(super) fn lost(container: &Container) -> FilesAre {
-    let unknown = |error: &dyn std::error::Error| FilesAre::Unknown(chain(error));
+    let unknown = |error: &dyn std::error::Error| {
+        let ended = matches!(container.status(), Ok(Status::Stopped));
+        let gone = "the container has ended, and they went with it";
+        FilesAre::Unknown(if ended { gone.to_owned() } else { chain(error) })
+    };
     let overlay = match overlay::of(container) {
         Ok(overlay) => overlay,
         Err(error) => return unknown(&error),

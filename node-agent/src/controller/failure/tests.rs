@@ -85,6 +85,7 @@ fn failed(log: &Path) -> checkpoint::Error {
         cause: log::cause(log),
         full: false,
         serving: false,
+        connecting: false,
         ended: false,
     }
 }
@@ -96,6 +97,7 @@ fn stopped(stop: Stop, killed: bool) -> checkpoint::Error {
         cause: None,
         full: false,
         serving: false,
+        connecting: false,
         ended: false,
     }
 }
@@ -199,6 +201,7 @@ fn a_dead_criu_is_explained_by_its_log() {
         log: log.to_owned(),
         full: false,
         serving: false,
+        connecting: false,
         ended,
     };
     for ended in [false, true] {
@@ -303,6 +306,17 @@ fn what_caused_an_error_is_said_once() {
 }
 
 #[test]
+fn a_page_server_that_does_not_answer_is_told_from_a_dump_that_takes_too_long() {
+    for (silent, reason) in [(true, "PageServerUnreachable"), (false, "TimedOut")] {
+        let mut error = stopped(Stop::TimedOut, true);
+        if let checkpoint::Error::Dump { connecting, .. } = &mut error {
+            *connecting = silent;
+        }
+        assert_eq!(of(&error, None).reason, reason);
+    }
+}
+
+#[test]
 fn serving_that_ends_early_is_told_as_that() {
     let serving = |source| checkpoint::Error::Dump {
         source,
@@ -310,6 +324,7 @@ fn serving_that_ends_early_is_told_as_that() {
         cause: Some("Error (criu/rlimit.c:1): not the cause".into()),
         full: false,
         serving: true,
+        connecting: false,
         ended: false,
     };
     let refused = criu::Error::Failed {

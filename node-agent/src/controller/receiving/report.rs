@@ -123,7 +123,7 @@ fn no_longer_listening(status: &mut PageReceiverStatus, generation: Option<i64>,
             status,
             LISTENING,
             false,
-            (reason, reason.meaning()),
+            (reason, "the agent listens no longer"),
             generation,
             now,
         );

@@ -91,6 +91,39 @@ fn a_ready_status_tells_place_pause_and_what_to_do_next() {
 }
 
 #[test]
+fn an_image_in_two_halves_is_told_with_both() {
+    let told = |server: serde_json::Value, other| {
+        let saved = SavedReport { other, ..saved() };
+        let object = object(&json!({"spec": {"options": {"pageServer": server}}}));
+        let status = finished(&object, "n1", Path::new("/images/shop/a"), &saved, now());
+        condition::get(&status.conditions, "Ready")
+            .unwrap()
+            .message
+            .clone()
+    };
+    let part = Part {
+        node: "n2".into(),
+        path: "/images/shop/r".into(),
+        size_bytes: 1 << 20,
+        digest: None,
+    };
+    let by_receiver = told(json!({"receiverRef": {"name": "r"}}), Some(part));
+    assert!(
+        by_receiver
+            .contains("the memory on node n2 in /images/shop/r (1.0Mi), the rest on node n1"),
+        "{by_receiver}"
+    );
+    let by_address = told(json!({"address": "10.0.0.7", "port": 27277}), None);
+    assert!(
+        by_address.contains("the memory with the page server 10.0.0.7:27277, the rest"),
+        "{by_address}"
+    );
+    for message in [by_receiver, by_address] {
+        assert!(message.contains("docs/page-server.md") && !message.contains("--bundle"));
+    }
+}
+
+#[test]
 fn what_a_chain_saved_and_gave_back_is_told() {
     use stillframe_crds::checkpoint::{Dedup, DumpStats};
     let saved = SavedReport {

@@ -9,7 +9,7 @@ use stillframe_crds::{
 };
 
 use super::milliseconds;
-use crate::controller::place::SavedReport;
+use crate::controller::{place::SavedReport, restorable::PagesAre};
 
 /// How long something took, such as `63ms`, `1.2s` or `2m5s`.
 #[must_use]
@@ -83,6 +83,20 @@ fn parents(saved: &SavedReport) -> String {
     text
 }
 
+/// Where the memory is, if it is not with the rest of the image.
+fn memory(object: &ContainerCheckpoint, saved: &SavedReport) -> Option<String> {
+    let PagesAre::With(server) = PagesAre::of(&object.spec.options) else {
+        return None;
+    };
+    Some(match &saved.other {
+        Some(part) => {
+            let size = size(u64::try_from(part.size_bytes).unwrap_or(0));
+            format!("on node {} in {} ({size})", part.node, part.path)
+        }
+        None => format!("with the page server {server}"),
+    })
+}
+
 /// Why it is ready, and what to do next.
 #[must_use]
 pub fn ready(
@@ -95,10 +109,16 @@ pub fn ready(
     let path = path.display().to_string();
     let size = size(saved.size_bytes);
     let fetch = fetch(node, &path, &name);
+    let memory = memory(object, saved);
     if object.spec.options.pre_dump {
         let message = format!(
-            "the memory is saved on node {node} in {path} ({size}){parents}. \
+            "the memory is saved {there} ({size}){parents}. \
              Take the next checkpoint with options.parentRef.name {name}.\n{fetch}",
+            there = match &memory {
+                Some(elsewhere) =>
+                    format!("{elsewhere}, and what tells its order on node {node} in {path}"),
+                None => format!("on node {node} in {path}"),
+            },
             parents = parents(saved)
         );
         return (Reason::PreDumped, message);
@@ -113,6 +133,15 @@ pub fn ready(
         let message = format!(
             "whoever fetched the lazy pages has ended in order, and has the memory; {stood}. The rest of the image is on \
              node {node} in {path} ({size}): nothing can be restored from it alone.\n{fetch}"
+        );
+        return (Reason::Checkpointed, message);
+    }
+    if let Some(elsewhere) = memory {
+        let message = format!(
+            "the image is complete in two halves: the memory {elsewhere}, the rest on node {node} in {path} ({size}); \
+             {stood}{parents}.\n{fetch}\n\
+             To restore it, both halves have to be in one directory: docs/page-server.md, Restore from both halves",
+            parents = parents(saved),
         );
         return (Reason::Checkpointed, message);
     }

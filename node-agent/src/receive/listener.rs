@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     os::fd::{AsFd as _, OwnedFd},
     time::Instant,
 };
@@ -24,31 +24,45 @@ const ASK_AFTER_SECONDS: u32 = 5;
 const ASK_EVERY_SECONDS: u32 = 5;
 const ASK_TIMES: u32 = 3;
 
+/// How many connections are kept on which nothing has come yet; then the oldest goes.
+const SILENT_MOST: usize = 64;
+
 /// What a wait for a sender came to.
 #[derive(Debug)]
 pub(super) enum Came {
-    /// Somebody.
+    /// Somebody who has begun to send.
     Peer(OwnedFd, SocketAddr),
+    /// Somebody who may not send, and is not listened to.
+    Stranger(SocketAddr),
+    /// Somebody who has gone again without a word.
+    Left(SocketAddr),
     /// The time is over.
     Nobody,
     /// It was called off.
     CalledOff,
 }
 
-/// Somebody who listens; for one sender after the other, since a port is closed while one of them sends.
+/// Somebody who listens; for one sender after the other, since a port is closed while one of them sends. Who connects and says nothing
+/// keeps nobody else from sending.
 #[derive(Debug)]
 pub(super) struct Listener {
-    listener: TcpListener,
+    socket: TcpListener,
     address: SocketAddr,
+    /// Those who have said nothing yet, the oldest first.
+    silent: Vec<(TcpStream, SocketAddr)>,
 }
 
 impl Listener {
     pub(super) fn open(address: SocketAddr) -> Result<Self, Error> {
         let failed = |source| Error::Listen { address, source };
-        let listener = TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
+        let socket = TcpListener::bind(address).map_err(failed)?;
+        socket.set_nonblocking(true).map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Self {
+            socket,
+            address,
+            silent: Vec::new(),
+        })
     }
 
     /// Where it listens.
@@ -56,17 +70,23 @@ impl Listener {
         self.address
     }
 
-    /// Waits for somebody to connect.
-    pub(super) fn wait(&self, bounds: Bounds<'_>) -> Result<Came, Error> {
+    /// Waits for somebody to connect who may, and to say something.
+    pub(super) fn wait(
+        &mut self,
+        bounds: Bounds<'_>,
+        admits: impl Fn(IpAddr) -> bool,
+    ) -> Result<Came, Error> {
         let failed = |source| Error::Listen {
             address: self.address,
             source,
         };
         loop {
-            let mut fds = [
-                PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
-                PollFd::new(bounds.cancel.as_fd(), PollFlags::POLLIN),
+            let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+            let mut fds = vec![
+                readable(self.socket.as_fd()),
+                readable(bounds.cancel.as_fd()),
             ];
+            fds.extend(self.silent.iter().map(|(peer, _)| readable(peer.as_fd())));
             let left = bounds
                 .deadline
                 .map(|until| until.saturating_duration_since(Instant::now()));
@@ -76,9 +96,22 @@ impl Listener {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(errno) => return Err(failed(errno.into())),
             }
-            match self.listener.accept() {
-                Ok((stream, peer)) => {
-                    return Ok(Came::Peer(steady(stream).map_err(failed)?, peer));
+            let spoke = |(_, fd): &(usize, &PollFd<'_>)| fd.any().unwrap_or(false);
+            let spoke = fds.iter().skip(2).enumerate().find(spoke);
+            if let Some(at) = spoke.map(|(at, _)| at) {
+                let (stream, peer) = self.silent.remove(at);
+                return Ok(match stream.peek(&mut [0]) {
+                    Ok(1..) => Came::Peer(steady(stream).map_err(failed)?, peer),
+                    Ok(0) | Err(_) => Came::Left(peer),
+                });
+            }
+            match self.socket.accept() {
+                Ok((_, peer)) if !admits(peer.ip()) => return Ok(Came::Stranger(peer)),
+                Ok(came) => {
+                    if self.silent.len() == SILENT_MOST {
+                        self.silent.remove(0);
+                    }
+                    self.silent.push(came);
                 }
                 // Gone again before it was taken.
                 Err(error) if is_passing(&error) => {}
@@ -111,7 +144,7 @@ fn is_passing(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{io::Write as _, time::Duration};
 
     use super::*;
     use crate::criu::{Cancel, Why};
@@ -119,19 +152,48 @@ mod tests {
     #[test]
     fn waits_for_a_peer_the_time_or_a_word() {
         let cancel = Cancel::new().unwrap();
-        let listener = Listener::open("127.0.0.1:0".parse().unwrap()).unwrap();
+        let anybody = |_| true;
+        let mut listener = Listener::open("127.0.0.1:0".parse().unwrap()).unwrap();
         let bounds = |milliseconds| Bounds {
             deadline: Some(Instant::now() + Duration::from_millis(milliseconds)),
             cancel: &cancel,
         };
-        assert!(matches!(listener.wait(bounds(10)), Ok(Came::Nobody)));
-        let stream = TcpStream::connect(listener.address()).unwrap();
-        match listener.wait(bounds(60_000)) {
+        assert!(matches!(
+            listener.wait(bounds(10), anybody),
+            Ok(Came::Nobody)
+        ));
+        // Who says nothing is no sender yet, and in nobody's way, however many there are.
+        let address = listener.address();
+        let connect = || TcpStream::connect(address).unwrap();
+        let silent: Vec<_> = (0..SILENT_MOST + 3).map(|_| connect()).collect();
+        let mut stream = connect();
+        assert!(matches!(
+            listener.wait(bounds(100), anybody),
+            Ok(Came::Nobody)
+        ));
+        stream.write_all(b"x").unwrap();
+        match listener.wait(bounds(60_000), anybody) {
             Ok(Came::Peer(_, peer)) => assert_eq!(peer, stream.local_addr().unwrap()),
             other => panic!("{other:?}"),
         }
+        let last = silent.last().unwrap().local_addr().unwrap();
+        let gone: Vec<_> = silent.into_iter().skip(SILENT_MOST + 2).collect();
+        drop(gone);
+        let mut left = Vec::new();
+        while let Ok(Came::Left(peer)) = listener.wait(bounds(1000), anybody) {
+            left.push(peer);
+        }
+        assert!(left.contains(&last), "{left:?}");
+        let stranger = connect();
+        match listener.wait(bounds(60_000), |_| false) {
+            Ok(Came::Stranger(peer)) => assert_eq!(peer, stranger.local_addr().unwrap()),
+            other => panic!("{other:?}"),
+        }
         cancel.trigger(Why::Withdrawn);
-        assert!(matches!(listener.wait(bounds(60_000)), Ok(Came::CalledOff)));
+        assert!(matches!(
+            listener.wait(bounds(60_000), anybody),
+            Ok(Came::CalledOff)
+        ));
     }
 
     #[test]

@@ -67,20 +67,23 @@ pub fn run(
     observer.listening(address);
     let mut trouble = None;
     loop {
-        let (connection, peer) = match listener.wait(bounds)? {
+        let (connection, peer) = match listener.wait(bounds, |peer| request.admits(peer))? {
             Came::Peer(connection, peer) => (connection, peer),
+            Came::Stranger(peer) => {
+                let why = "it is not among those that may send";
+                trouble = Some(passed_over(peer, why, observer));
+                continue;
+            }
+            Came::Left(peer) => {
+                trouble = Some(passed_over(peer, "it has sent nothing", observer));
+                continue;
+            }
             Came::Nobody => {
                 let waited = started.elapsed();
                 return Err(Error::NobodyCame { waited, trouble });
             }
             Came::CalledOff => return Err(Error::CalledOff),
         };
-        if !request.admits(peer.ip()) {
-            let why = "it is not among those that may send";
-            observer.refused(peer, why);
-            trouble = Some(format!("{} came, and {why}", peer.ip()));
-            continue;
-        }
         // One sender at a time: whoever else comes is refused, and does not wait for nothing.
         drop(listener);
         observer.connected(peer);
@@ -101,12 +104,16 @@ pub fn run(
         if has_pages(&dirs.partial) || !matches!(failed, Error::Broken { full: false, .. }) {
             return Err(failed);
         }
-        let why = failed.to_string();
-        observer.refused(peer, &why);
-        trouble = Some(format!("{} came, and {why}", peer.ip()));
+        trouble = Some(passed_over(peer, &failed.to_string(), observer));
         dirs.clear();
         listener = Listener::open(address)?;
     }
+}
+
+/// Tells that somebody has not been the sender, and returns that for whoever waits in vain.
+fn passed_over(peer: SocketAddr, why: &str, observer: &mut dyn Observer) -> String {
+    observer.refused(peer, why);
+    format!("{} came, and {why}", peer.ip())
 }
 
 /// A sender that has connected.

@@ -113,7 +113,7 @@ reasons! {
             => "see that the agent runs there: kubectl get checkpointnodes";
         AgentNotReady: "The agent on the pod's node could not checkpoint in time."
             => "kubectl describe checkpointnode NODE says why";
-        AgentNotResponding: "The agent had the request and did not report its end in time. It rolls back by itself: the container goes on."
+        AgentNotResponding: "The agent had the request and did not report its end in time. It rolls back by itself and the container goes on; one that was to end (leaveRunning: false) may have ended, and then its image stays on the node."
             => "kubectl -n stillframe-agents logs of the agent on that node tells why; then create another ContainerCheckpoint";
         AgentRestarted: "The agent was restarted while it dumped. The dump was rolled back and the container goes on."
             => "create another ContainerCheckpoint";
@@ -260,6 +260,7 @@ reasons! {
         NodeReady: "Containers on this node can be checkpointed.";
         PauseBounded: "The pause is bounded by a liveness probe.";
         ImageDeleted: "The image has been removed from its node.";
+        KeptTooLate: "The image was complete only after its checkpoint had been given up, and its container has ended: it stays on its node until the object is deleted.";
         ImageRetained: "The image stays on its node, as deletionPolicy says.";
         NothingToRemove: "There was no image to remove.";
         ChildrenDepend: "Another checkpoint builds on this image; it is removed once that one is.";

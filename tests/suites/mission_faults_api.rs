@@ -102,6 +102,43 @@ fn a_finished_dump_is_reported_and_never_repeated_though_nobody_can_be_told() {
     must_be_gone(node, "untold");
     witness.must_be_unharmed("an agent that could not tell");
     witness.pod.delete();
+    what_ended_its_container_outlives_a_request_that_was_given_up(&cluster, &mission);
+}
+
+/// The agent is killed once its dump has ended the container, and stays away until the operator has given it up: the image is all that
+/// is left, and the status is final.
+fn what_ended_its_container_outlives_a_request_that_was_given_up(
+    cluster: &Cluster,
+    mission: &Mission<'_>,
+) {
+    let node = cluster.node(0);
+    let pod = cluster.run(&Manifest::new("ends"));
+    let gate = Gate::set(node, "post-dump", "hold");
+    let given_up = mission.checkpoint(
+        "given-up",
+        &json!({"source": {"podName": "ends"}, "options": {"leaveRunning": false}, "timeoutSeconds": 15}),
+    );
+    let _ = gate.held();
+    let image = image_path(&given_up);
+    mission.end_operator(Signal::SIGKILL);
+    cluster.stop_api_server();
+    gate.release();
+    let before = wait_for_image(node, &image);
+    mission.end_agent(NODE, Signal::SIGKILL);
+    cluster.start_api_server();
+    mission.start_operator();
+    given_up.wait_failed("AgentNotResponding");
+    mission.start_agent(NODE);
+    // Whatever the next agent does about it, it has done before it takes a younger one.
+    cluster.wait("pod/ends", "condition=Ready");
+    let next = mission.checkpoint_of("next", "ends");
+    next.wait_ready();
+    assert_eq!(identity(node, &image), Some(before));
+    for checkpoint in [given_up, next] {
+        checkpoint.delete();
+        must_be_gone(node, checkpoint.name());
+    }
+    pod.delete();
 }
 
 #[test]

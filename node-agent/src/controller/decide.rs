@@ -122,7 +122,9 @@ pub fn decide(object: &ContainerCheckpoint, local: Local, now: Timestamp) -> Act
     }
     if object.is_finished() {
         let failed = object.status.as_ref().is_some_and(|s| s.failure.is_some());
-        return if failed && holds == Holds::Image {
+        // All that is left of a container that has ended is never thrown away unasked.
+        let spare = object.spec.options.ends_the_container();
+        return if failed && !spare && holds == Holds::Image {
             Action::Discard
         } else {
             Action::Nothing

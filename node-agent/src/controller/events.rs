@@ -1,6 +1,6 @@
 //! Tells people what happened, where `kubectl describe` shows it: one event on the checkpoint, one on its pod.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -58,6 +58,19 @@ impl Events {
         let note = "The dump was called off and rolled back: the object was deleted, or has ended in another way. The container goes on.";
         let reason = Reason::Cancelled.as_str();
         self.tell(object, false, reason, note).await;
+    }
+
+    /// Tells that an image is there of which the status, which is final, cannot tell any more: it is all that is left of its container.
+    /// Best effort.
+    pub async fn kept(&self, object: &ContainerCheckpoint, path: &Path) {
+        let note = format!(
+            "The image was complete when the checkpoint had been given up, and its container has ended: it is kept on node {} in {} until \
+             the object is deleted",
+            self.node,
+            path.display()
+        );
+        self.tell(object, false, Reason::KeptTooLate.as_str(), &note)
+            .await;
     }
 
     /// One event about the object, one about its pod.

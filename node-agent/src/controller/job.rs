@@ -1,13 +1,17 @@
 //! One checkpoint from its turn in the queue to its last word in the status.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 use stillframe_crds::{
     ContainerCheckpoint, Reason,
     checkpoint::{DeletionPolicy, RelativePath},
 };
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 use tracing::{error, info, warn};
 
 use super::{
@@ -17,13 +21,18 @@ use super::{
     failed::{Failed, chain},
     order::{self, Order},
     place::{Owner, Phase, Place, SavedReport},
+    receipt::Receipt,
     report,
     status::Written,
     work::{Entered, Turn},
 };
+use crate::criu::Cancel;
 
 /// How often a dump is tried whose failures touch nobody, and the waits between.
 const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+
+/// How long a receiver may take to say what it has of an image that is complete.
+const RECEIPT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Whether a job is to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,12 +266,17 @@ impl<D: Dumper> Job<D> {
         };
         let written = self.context.writer.write(&*self.object, say).await;
         let keeps = self.object.spec.deletion_policy == DeletionPolicy::Retain;
-        let too_late = match &written {
+        let given_up = match &written {
             Ok(Written::Unwanted(object)) => object.is_finished() && !object.is_deleted(),
-            Ok(Written::Gone) => !keeps,
-            Ok(Written::Stored(_)) | Err(_) => false,
+            Ok(Written::Gone | Written::Stored(_)) | Err(_) => false,
         };
-        if too_late {
+        if given_up && self.object.spec.options.ends_the_container() {
+            warn!(
+                object,
+                "an image came too late and is kept: its container has ended"
+            );
+            self.context.events.kept(&self.object, &path).await;
+        } else if given_up || !keeps && matches!(written, Ok(Written::Gone)) {
             info!(object, "an image came too late and is removed");
             let uid = owner.uid;
             if let Err(error) = self
@@ -298,9 +312,33 @@ impl<D: Dumper> Job<D> {
             object = report::reference(&self.object),
             "adopts a finished image"
         );
+        self.find_other_half(&mut saved).await;
         // Nobody knows how far the former agent came with that.
         self.deduplicate(&place, &mut saved).await;
         self.succeed(&place, &saved).await
+    }
+
+    /// Asks the receiver for what it has, where the former agent was lost before it could note that.
+    async fn find_other_half(&self, saved: &mut SavedReport) {
+        let status = self.object.status.as_ref();
+        let server = status.and_then(|status| status.page_server.clone());
+        let (None, Some(server), Ok(cancel)) = (&saved.other, server, Cancel::new()) else {
+            return;
+        };
+        let receipt = Receipt {
+            client: self.context.writer.client().clone(),
+            namespace: self.object.namespace().unwrap_or_default(),
+            server,
+            cancel,
+            runtime: Handle::current(),
+        };
+        let until = Instant::now() + RECEIPT_WITHIN;
+        let asked = tokio::task::spawn_blocking(move || receipt.wait(Some(until))).await;
+        match asked {
+            Ok(Ok(part)) => saved.other = Some(part),
+            Ok(Err(why)) => saved.warnings.push(format!("the memory: {why}")),
+            Err(error) => saved.warnings.push(format!("the memory: {error}")),
+        }
     }
 
     /// Reports that the time is up.

@@ -58,15 +58,14 @@ pub(super) async fn look<D: Dumper>(
     };
     let uid = object.uid().unwrap_or_default();
     let deleted = object.is_deleted();
-    let unfinished = !deleted && !object.is_finished();
+    let may_lack_its_name = !deleted && may_lack_its_name(object);
     let options = object.spec.options.clone();
     let images = context.images.clone();
     let seen = context.blocking(&place, move |place| -> Result<_, Error> {
         let Some(owner) = place.owner()?.filter(|owner| owner.uid == uid) else {
             return Ok(Look::nothing(Some(place.clone()), None));
         };
-        // An image of a container that has ended may only lack its name.
-        let unnamed = unfinished && !place.finished()?;
+        let unnamed = may_lack_its_name && !place.finished()?;
         if unnamed && let Err(error) = salvage(&place.image_dir(), &options) {
             warn!(
                 uid,
@@ -113,6 +112,12 @@ pub(super) async fn look<D: Dumper>(
             ..Look::nothing(Some(place), Some(error.into()))
         },
     }
+}
+
+/// Whether an image may be complete but for its name: its agent was lost, or it was given up while its agent was away and its container has
+/// ended.
+fn may_lack_its_name(object: &ContainerCheckpoint) -> bool {
+    !object.is_finished() || object.spec.options.ends_the_container()
 }
 
 /// Why nobody can tell which images build on this one.

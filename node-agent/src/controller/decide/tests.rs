@@ -121,5 +121,9 @@ fn an_image_of_a_failed_checkpoint_goes_and_a_ready_one_s_stays() {
         "failure": {"reason": "AgentNotResponding", "message": "m"}}});
     assert_eq!(what(&failed, image), Action::Discard);
     assert_eq!(what(&failed, LOCAL), Action::Nothing);
+    // It is all that is left of a container that has ended.
+    let mut only = failed.clone();
+    only["spec"] = json!({"options": {"leaveRunning": false}});
+    assert_eq!(what(&only, image), Action::Nothing);
     assert!(needs_look(&object(&failed)));
 }

@@ -109,19 +109,36 @@ impl Probe {
         self.http_get.is_some() || self.tcp_socket.is_some() || self.grpc.is_some()
     }
 
-    /// Seconds of silence that never restart the container: the questions before the last one
-    /// that counts may all fall into it, and the last one may wait for its answer. Kubernetes'
-    /// defaults are those of `SetDefaults_Probe`.
+    /// Seconds of silence that do not restart the container: the questions before the last one
+    /// that counts may all fall into it, and the last one may wait for its answer; where the network
+    /// is `locked`, for as long as its connection is still asked for. At least one, since there is
+    /// no shorter bound. Kubernetes' defaults are those of `SetDefaults_Probe`.
     #[must_use]
-    pub fn tolerance_seconds(&self) -> u32 {
+    pub fn tolerance_seconds(&self, locked: bool) -> u32 {
         let positive = |given: Option<u32>, unless: u32| given.filter(|n| *n > 0).unwrap_or(unless);
         let failures = positive(self.failure_threshold, 3);
         let period = positive(self.period_seconds, 10);
         let timeout = positive(self.timeout_seconds, 1);
+        let answered = if locked && self.uses_the_network() {
+            last_attempt(timeout)
+        } else {
+            timeout
+        };
         (failures - 1)
             .saturating_mul(period)
-            .saturating_add(timeout)
+            .saturating_add(answered)
+            .max(1)
     }
+}
+
+/// When a connection is asked for the last time within a probe's timeout, in seconds from its start: what a locked network swallows is
+/// sent again after 1, 3, 7, … seconds (`TCP_TIMEOUT_INIT`, doubled each time).
+fn last_attempt(timeout: u32) -> u32 {
+    let mut last: u32 = 0;
+    while last.saturating_mul(2) + 1 < timeout {
+        last = last * 2 + 1;
+    }
+    last
 }
 
 /// What became of a pod.
@@ -191,13 +208,23 @@ mod tests {
         assert_eq!(pod.spec.restart_policy, Some(RestartPolicy::Never));
         let probe = pod.spec.containers[0].liveness_probe.as_ref().unwrap();
         assert!(probe.uses_the_network());
-        assert_eq!(probe.tolerance_seconds(), 8);
+        assert_eq!(probe.tolerance_seconds(false), 8);
+        // Its connection is asked for again after one second, and then after three, when it has failed.
+        assert_eq!(probe.tolerance_seconds(true), 6);
         assert!(pod.status.container_statuses[0].state.running.is_some());
     }
 
     #[test]
     fn a_probe_without_numbers_has_those_of_kubernetes() {
-        assert_eq!(Probe::default().tolerance_seconds(), 21);
+        assert_eq!(Probe::default().tolerance_seconds(false), 21);
+    }
+
+    #[test]
+    fn a_connection_is_asked_for_again_and_again() {
+        for (timeout, last) in [(1, 0), (2, 1), (3, 1), (4, 3), (8, 7), (10, 7)] {
+            assert_eq!(last_attempt(timeout), last, "{timeout}");
+        }
+        assert!(last_attempt(u32::MAX) < u32::MAX);
     }
 
     #[test]
@@ -207,6 +234,11 @@ mod tests {
             period_seconds: Some(1),
             ..Probe::default()
         };
-        assert_eq!(probe.tolerance_seconds(), 1);
+        assert_eq!(probe.tolerance_seconds(false), 1);
+        let over_network = Probe {
+            tcp_socket: Some(serde::de::IgnoredAny),
+            ..probe
+        };
+        assert_eq!(over_network.tolerance_seconds(true), 1);
     }
 }

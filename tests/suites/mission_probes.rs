@@ -110,9 +110,10 @@ fn must_be_rolled_back(checkpoint: &Checkpoint<'_>, bound: u64) {
     let message = checkpoint.wait_failed("PauseTooLong");
     let status = checkpoint.status();
     let pause = status["pauseMilliseconds"].as_u64().unwrap_or_default();
-    // A tenth of the bound, and a second at most, is kept for rolling back.
+    // A tenth of the bound, 400 ms at least and a second at most, is kept for rolling back.
+    let kept = (bound * 100).clamp(400, 1000);
     assert!(
-        pause >= bound * 900,
+        pause >= bound * 1000 - kept,
         "it stood still for {pause} ms only: {message}"
     );
     assert!(status["artifact"].is_null(), "{status:#}");
@@ -228,13 +229,13 @@ fn a_sibling_s_probe_counts_while_the_network_is_locked() {
     let locked = json!({"maxPauseSeconds": 9, "tcpEstablished": true});
     let message = ask("neighbours-locked", &pod, &locked).wait_failed("ProbeWouldFail");
     assert!(
-        message.contains("container web allows 2 s"),
+        message.contains("container web allows 1 s"),
         "the sibling is not named: {message}"
     );
     let open = ask("neighbours-open", &pod, &json!({"maxPauseSeconds": 9}));
     assert_eq!(open.wait_ready()["maxPauseSeconds"], 9);
     let bounded = ask("neighbours-bounded", &pod, &json!({"tcpEstablished": true}));
-    assert_eq!(bounded.wait_ready()["maxPauseSeconds"], 2);
+    assert_eq!(bounded.wait_ready()["maxPauseSeconds"], 1);
     let restarted = ".status.containerStatuses[*].restartCount";
     assert_eq!(pod.field(restarted), "0 0");
 }
@@ -260,6 +261,26 @@ fn people_hear_of_a_pause_that_a_probe_bounds_tightly() {
     let ended = ask("tight-ended", &pod, &json!({"leaveRunning": false}));
     assert_eq!(ended.wait_ready()["maxPauseSeconds"], Value::Null);
     assert_eq!(events(&ended, "PauseBounded"), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "needs the node root: run make test"]
+fn the_bound_holds_while_a_dump_is_ended_for_another_reason() {
+    let pod = mission().cluster().run(&Manifest::new("bounded"));
+    let before = pod.count_beyond("app", 3);
+    let spec = json!({
+        "source": {"podName": "bounded"}, "timeoutSeconds": 2,
+        "options": {"maxPauseSeconds": 3, "pageServer": silent()},
+    });
+    let late = mission().checkpoint("bounded-late", &spec);
+    late.wait_failed("TimedOut");
+    let status = late.status();
+    let pause = status["pauseMilliseconds"].as_u64().unwrap_or_default();
+    // CRIU does not give way: it would have had five seconds more.
+    assert!((1000..=3000).contains(&pause), "{status:#}");
+    assert!(pod.count_beyond("app", before) > before);
+    late.delete();
+    pod.delete();
 }
 
 #[test]

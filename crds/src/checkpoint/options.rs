@@ -126,10 +126,10 @@ pub struct Options {
     /// Unset, it is CRIU's own limit, 1Mi.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ghost_limit: Option<ByteCount>,
-    /// How long the container may stand still, in seconds. A dump that takes longer is given up then,
-    /// for which CRIU has another quarter of a second, and has failed. Unset, it is what the liveness
-    /// probes of the containers that stand still allow; without such probes there is no bound but
-    /// timeoutSeconds.
+    /// How long the container may stand still, in seconds. A dump that would take longer is rolled
+    /// back in time and has failed: for that a tenth is kept, 400 ms at least and a second at most.
+    /// Unset, it is what the liveness probes of the containers that stand still allow; without such
+    /// probes there is no bound but timeoutSeconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     pub max_pause_seconds: Option<u32>,

@@ -62,7 +62,8 @@ pub struct ContainerCheckpointStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
     /// How long the container stood still, in milliseconds, measured by the agent from the first
-    /// freeze to the thaw. Unset when it never stood still, and for a pre-dump.
+    /// freeze to the thaw. Unset when it never stood still, for a pre-dump, and where the agent
+    /// that would have measured it was killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub pause_milliseconds: Option<i64>,

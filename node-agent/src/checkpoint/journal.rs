@@ -348,6 +348,7 @@ mod tests {
             network: None,
             fence: None,
             connections: false,
+            pause_is_bounded: false,
             cgroup_flags: None,
             link_remaps: Vec::new(),
             image: PathBuf::from("/images/a"),

@@ -279,6 +279,7 @@ impl<'a> Dump<'a> {
             network: network.transpose()?,
             fence: self.fence()?,
             connections: self.stops_connections(),
+            pause_is_bounded: self.request.max_pause.is_some(),
             cgroup_flags,
             link_remaps,
             image: self.dirs.image.clone(),

@@ -6,6 +6,7 @@ use super::{
     connections, fence,
     journal::{Entry, FreezerBefore, Journal, LockedNetwork, Record},
     lock::{self, Method, Namespace},
+    process::ProcessId,
     remap,
 };
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
 
 /// How long a CRIU without its client may take to roll back before it is killed.
 const CRIU_GRACE: Duration = Duration::from_secs(5);
+
+/// The same where there is a bound on the pause, which may be over already: nobody is left who knows.
+const BOUNDED_GRACE: Duration = Duration::from_millis(250);
 
 /// How long a killed CRIU may take to go.
 const KILL_GRACE: Duration = Duration::from_secs(5);
@@ -103,17 +107,7 @@ pub fn repair(record: &Record) -> Vec<Error> {
         ..
     } = entry;
     let mut left = Vec::new();
-    if let Some(criu) = criu
-        && !criu.ended_within(CRIU_GRACE)
-    {
-        // Its tasks are free once it is dead, and their connections do not go yet.
-        if let Some(group) = freezer.as_ref().filter(|_| entry.connections) {
-            let _ = Freezer::new(&group.dir, group.version()).freeze(PAUSE_WITHIN);
-        }
-        if criu.kill().is_err() || !criu.ended_within(KILL_GRACE) {
-            left.push(Error::Criu { pid: criu.pid });
-        }
-    }
+    left.extend(criu.and_then(|criu| end(criu, entry).err()));
     // Not while CRIU serves.
     if let Some(fence) = fence.as_ref().filter(|_| left.is_empty()) {
         left.extend(fence.lower().err().map(Error::Fence));
@@ -153,6 +147,26 @@ pub fn repair(record: &Record) -> Vec<Error> {
         left.extend(withdrawn.err().map(Error::Withdraw));
     }
     left
+}
+
+/// Lets CRIU roll back, and ends it if it does not.
+fn end(criu: ProcessId, entry: &Entry) -> Result<(), Error> {
+    let grace = if entry.pause_is_bounded {
+        BOUNDED_GRACE
+    } else {
+        CRIU_GRACE
+    };
+    if criu.ended_within(grace) {
+        return Ok(());
+    }
+    // Its tasks are free once it is dead, and their connections do not go yet.
+    if let Some(group) = entry.freezer.as_ref().filter(|_| entry.connections) {
+        let _ = Freezer::new(&group.dir, group.version()).freeze(PAUSE_WITHIN);
+    }
+    if criu.kill().is_err() || !criu.ended_within(KILL_GRACE) {
+        return Err(Error::Criu { pid: criu.pid });
+    }
+    Ok(())
 }
 
 /// Gives the unified hierarchy the flags again that CRIU has taken away, if it has.

@@ -270,6 +270,7 @@ impl Dump<'_> {
         let mut watch = Watch {
             guard: &self.target.guard,
             freezer: self.target.freezer.as_ref().filter(|_| early),
+            criu: swrk.pid().map(u32::cast_signed),
             criu_freezes: self
                 .target
                 .freezer

@@ -77,6 +77,8 @@ pub(super) struct Watch<'a> {
     pub(super) guard: &'a Guard,
     /// Freeze this before CRIU does.
     pub(super) freezer: Option<&'a Freezer>,
+    /// CRIU's process.
+    pub(super) criu: Option<i32>,
     /// Frozen, this tells that CRIU has begun.
     pub(super) criu_freezes: Option<&'a Freezer>,
     /// Freeze this before tasks could come free with connections that CRIU has stopped.
@@ -158,7 +160,9 @@ impl Watch<'_> {
             use FreezerState::{Freezing, Frozen};
             matches!(freezer.state(), Ok(Some(Freezing | Frozen)))
         };
-        self.criu_freezes.is_some_and(frozen) || processes::tracer(self.guard.pid()).is_some()
+        // Somebody else's debugger stops nobody for us.
+        let traced = processes::tracer(self.guard.pid());
+        self.criu_freezes.is_some_and(frozen) || traced.is_some() && traced == self.criu
     }
 
     fn written(&mut self) -> Result<(), Error> {

@@ -16,8 +16,9 @@ use crate::{
     criu::config::{Allowed, CgroupsMode as SiteCgroups, LockMethod},
 };
 
-/// The most of a pause's bound that is kept for rolling back; of a short one it is a tenth.
-const TO_ROLL_BACK: Duration = Duration::from_secs(1);
+/// What of a pause's bound is kept for rolling back, at least and at most; in between it is a tenth. CRIU has a quarter of a second to
+/// give way, and what it left takes its time to be repaired.
+const TO_ROLL_BACK: [Duration; 2] = [Duration::from_millis(400), Duration::from_secs(1)];
 
 /// A dump that is to be made.
 #[derive(Debug, Clone, PartialEq)]
@@ -205,7 +206,8 @@ impl Order {
 /// what follows from a probe leaves none.
 fn patience(seconds: u32) -> Duration {
     let bound = Duration::from_secs(seconds.into());
-    bound.saturating_sub((bound / 10).min(TO_ROLL_BACK))
+    let [least, most] = TO_ROLL_BACK;
+    bound.saturating_sub((bound / 10).clamp(least, most))
 }
 
 fn switches(asked: &Options, site: &Allowed) -> checkpoint::Options {

@@ -94,7 +94,7 @@ fn tightest<'a>(options: &Options, found: &Found<'a>) -> Option<Tightest<'a>> {
         .map(|(container, (kind, probe))| Tightest {
             container: &container.name,
             kind,
-            seconds: probe.tolerance_seconds().min(PAUSE_LIMIT_SECONDS),
+            seconds: probe.tolerance_seconds(locked).min(PAUSE_LIMIT_SECONDS),
         })
         .min_by_key(|tightest| tightest.seconds)
 }

@@ -41,6 +41,9 @@ pub struct Entry {
     /// Established connections are dumped, which CRIU stops for that.
     #[serde(default)]
     pub connections: bool,
+    /// The container may stand still for so long and no longer.
+    #[serde(default)]
+    pub pause_is_bounded: bool,
     /// The flags of the unified hierarchy, which CRIU may take away.
     #[serde(default)]
     pub cgroup_flags: Option<HostFlags>,

@@ -75,11 +75,15 @@ impl Talk<'_> {
     /// Returns when a message is there. What makes this side want to stop is noted on the way.
     fn wait(&mut self) -> Result<(), Error> {
         loop {
-            let (other, until) = match self.state.kill_at {
-                Some(kill_at) => (None, Some(kill_at)),
-                None => (Some(self.limits.cancel), self.next_look()),
+            let again = self.handler.look();
+            let stopping = self.state.stop.is_some();
+            let end = if stopping {
+                self.kill_at()
+            } else {
+                self.next_deadline()
             };
-            let other = other.map(|cancel| cancel.as_fd());
+            let until = end.into_iter().chain(again).min();
+            let other = (!stopping).then(|| self.limits.cancel.as_fd());
             let woken = self
                 .process
                 .wait_for_message(other, until)
@@ -87,9 +91,10 @@ impl Talk<'_> {
                     call: "poll",
                     source,
                 })?;
+            let too_late = self.kill_at().is_some_and(|end| end <= Instant::now());
             match (woken, &self.state.stop) {
                 (Woken::Message, _) => return Ok(()),
-                (Woken::Time, Some(stop)) => {
+                (_, Some(stop)) if too_late => {
                     self.handler.about_to_kill();
                     return Err(Error::Stopped {
                         stop: stop.clone(),
@@ -101,12 +106,17 @@ impl Talk<'_> {
         }
     }
 
-    /// Until when to wait if nothing comes. The handler looks first: it may find that a pause has begun.
-    fn next_look(&mut self) -> Option<Instant> {
-        let again = self.handler.look();
+    fn next_deadline(&self) -> Option<Instant> {
         let pause = self.handler.pause_deadline();
-        let deadline = self.limits.deadline.into_iter();
-        deadline.chain(pause).chain(again).min()
+        self.limits.deadline.into_iter().chain(pause).min()
+    }
+
+    /// When a CRIU that is to stop is killed if it does not: tasks that stand still meanwhile do so no longer than they may, whatever
+    /// it was that made it stop.
+    fn kill_at(&self) -> Option<Instant> {
+        let given = self.state.kill_at?;
+        let pause = self.handler.pause_deadline();
+        Some(pause.map_or(given, |pause| given.min(pause + AFTER_PAUSE)))
     }
 
     /// Notes the first thing that wants this to stop.
@@ -128,7 +138,6 @@ impl Talk<'_> {
     fn stop(&mut self, stop: Stop) {
         let grace = match stop {
             _ if self.state.serving => Duration::ZERO,
-            // The container stands still meanwhile, for longer than it may already.
             Stop::PauseTooLong => self.limits.grace.min(AFTER_PAUSE),
             _ => self.limits.grace,
         };

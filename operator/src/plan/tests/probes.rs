@@ -7,7 +7,7 @@ use super::*;
 use crate::fixtures::checkpoint;
 
 /// A pod with an application whose own probe tolerates 7 s, and a proxy whose probe over the
-/// network tolerates 2 s.
+/// network tolerates 2 s, and 1 s of a locked network.
 fn pod(app: &Value, app_started: bool, proxy: &Value) -> Pod {
     let running = |name: &str, started: bool| json!({"name": name, "containerID": "x://1", "started": started, "state": {"running": {}}});
     let mut containers = [json!({"name": "app"}), json!({"name": "proxy"})];
@@ -46,7 +46,7 @@ fn the_tightest_probe_that_gets_no_answer_bounds_the_pause() {
         (same, &none, true, &none, None),
         (same, &alive, true, &none, Some(7)),
         (same, &alive, true, &asked_over_network, Some(7)),
-        (connected, &alive, true, &asked_over_network, Some(2)),
+        (connected, &alive, true, &asked_over_network, Some(1)),
         (connected, &alive, true, &asked_inside, Some(7)),
         (
             |c| {

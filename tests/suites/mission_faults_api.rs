@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use rig::cluster::{Cluster, Manifest};
 use rig::mission::{Checkpoint, Mission};
 use rig::node::PATIENCE;
+use rig::stage::until;
 use rig::witness::{IMAGES, Witness, must_be_gone};
 use rig::{Gate, Node, Values};
 use serde_json::json;
@@ -105,8 +106,8 @@ fn a_finished_dump_is_reported_and_never_repeated_though_nobody_can_be_told() {
     what_ended_its_container_outlives_a_request_that_was_given_up(&cluster, &mission);
 }
 
-/// The agent is killed once its dump has ended the container, and stays away until the operator has given it up: the image is all that
-/// is left, and the status is final.
+/// Nobody hears the agent once its dump has ended the container, until the operator has given it up: the image is all that is left, and
+/// the status is final.
 fn what_ended_its_container_outlives_a_request_that_was_given_up(
     cluster: &Cluster,
     mission: &Mission<'_>,
@@ -124,12 +125,15 @@ fn what_ended_its_container_outlives_a_request_that_was_given_up(
     cluster.stop_api_server();
     gate.release();
     let before = wait_for_image(node, &image);
-    mission.end_agent(NODE, Signal::SIGKILL);
+    mission.signal_agent(NODE, Signal::SIGSTOP);
     cluster.start_api_server();
     mission.start_operator();
     given_up.wait_failed("AgentNotResponding");
-    mission.start_agent(NODE);
-    // Whatever the next agent does about it, it has done before it takes a younger one.
+    mission.signal_agent(NODE, Signal::SIGCONT);
+    until("the agent says that it keeps the image", || {
+        let log = mission.agent_log(NODE);
+        log.contains("an image came too late and is kept: its container has ended object=\"default/given-up\"")
+    });
     cluster.wait("pod/ends", "condition=Ready");
     let next = mission.checkpoint_of("next", "ends");
     next.wait_ready();

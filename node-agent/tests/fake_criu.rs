@@ -142,8 +142,19 @@ fn dump(
     cancel: &Cancel,
     first: impl FnOnce() -> Answer,
 ) -> Result<Finished, Error> {
+    let mut handler = First(Some(first), Vec::new(), None);
+    converse(swrk, kind, (Some(soon()), grace), cancel, &mut handler)
+}
+
+fn converse(
+    swrk: Swrk,
+    kind: ReqType,
+    (deadline, grace): (Option<Instant>, Duration),
+    cancel: &Cancel,
+    handler: &mut dyn Handler,
+) -> Result<Finished, Error> {
     let limits = Limits {
-        deadline: Some(soon()),
+        deadline,
         grace,
         cancel,
     };
@@ -151,7 +162,19 @@ fn dump(
         r#type: kind.into(),
         ..CriuReq::default()
     };
-    swrk.run(&request, &mut First(Some(first), Vec::new(), None), &limits)
+    swrk.run(&request, handler, &limits)
+}
+
+/// How a dump ends whose CRIU never says anything.
+fn silence(
+    deadline: Option<Instant>,
+    grace: Duration,
+    cancel: &Cancel,
+    handler: &mut dyn Handler,
+) -> Error {
+    let fake = Fake::new(&[sh("exec sleep 1000")]);
+    let bounds = (deadline, grace);
+    converse(fake.start(), ReqType::Dump, bounds, cancel, handler).unwrap_err()
 }
 
 fn plain_dump(fake: &Fake, grace: Duration) -> Result<Finished, Error> {
@@ -378,22 +401,8 @@ fn the_deadlines_of_the_request_and_of_the_pause_are_told_apart() {
         (Some(past), None, "TimedOut"),
         (None, Some(past), "PauseTooLong"),
     ] {
-        let fake = Fake::new(&[sh("exec sleep 1000")]);
-        let cancel = Cancel::new().unwrap();
-        let limits = Limits {
-            deadline,
-            grace: HASTY,
-            cancel: &cancel,
-        };
-        let request = CriuReq {
-            r#type: ReqType::Dump.into(),
-            ..CriuReq::default()
-        };
         let mut handler = First(None::<fn() -> Answer>, Vec::new(), pause);
-        let error = fake
-            .start()
-            .run(&request, &mut handler, &limits)
-            .unwrap_err();
+        let error = silence(deadline, HASTY, &Cancel::new().unwrap(), &mut handler);
         assert_eq!(error.reason(), reason);
         assert!(matches!(error, Error::Stopped { killed: true, .. }));
     }
@@ -405,28 +414,15 @@ fn tasks_stand_still_no_longer_than_they_may_whatever_it_was_that_ends_the_dump(
         (Some(Instant::now()), false, "TimedOut"),
         (None, true, "Cancelled"),
     ] {
-        let fake = Fake::new(&[sh("exec sleep 1000")]);
         let cancel = Cancel::new().unwrap();
         if cancelled {
             cancel.trigger(Why::Withdrawn);
         }
-        let limits = Limits {
-            deadline,
-            grace: PATIENT,
-            cancel: &cancel,
-        };
-        let request = CriuReq {
-            r#type: ReqType::Dump.into(),
-            ..CriuReq::default()
-        };
         // They may for a moment yet: what ends the dump comes first.
         let pause = Instant::now() + Duration::from_millis(100);
         let mut handler = First(None::<fn() -> Answer>, Vec::new(), Some(pause));
         let begun = Instant::now();
-        let error = fake
-            .start()
-            .run(&request, &mut handler, &limits)
-            .unwrap_err();
+        let error = silence(deadline, PATIENT, &cancel, &mut handler);
         assert_eq!(error.reason(), reason);
         assert!(begun.elapsed() < PATIENT, "the grace was waited for");
     }
@@ -452,21 +448,9 @@ impl Handler for Looks {
 
 #[test]
 fn a_pause_that_criu_does_not_announce_is_looked_for_and_bounded() {
-    let fake = Fake::new(&[sh("exec sleep 1000")]);
-    let limits = Limits {
-        deadline: Some(soon()),
-        grace: HASTY,
-        cancel: &Cancel::new().unwrap(),
-    };
-    let request = CriuReq {
-        r#type: ReqType::Dump.into(),
-        ..CriuReq::default()
-    };
     let mut handler = Looks(0, Instant::now());
-    let error = fake
-        .start()
-        .run(&request, &mut handler, &limits)
-        .unwrap_err();
+    let cancel = Cancel::new().unwrap();
+    let error = silence(Some(soon()), HASTY, &cancel, &mut handler);
     assert_eq!(error.reason(), "PauseTooLong");
     assert!(handler.0 >= 3, "it was not looked again");
 }

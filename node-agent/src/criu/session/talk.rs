@@ -33,7 +33,7 @@ pub(super) struct Talk<'a> {
 pub(super) struct State {
     pub(super) events: Vec<Passed>,
     pub(super) stop: Option<Stop>,
-    kill_at: Option<Instant>,
+    stopped_at: Option<Instant>,
     serving: bool,
 }
 
@@ -114,9 +114,15 @@ impl Talk<'_> {
     /// When a CRIU that is to stop is killed if it does not: tasks that stand still meanwhile do so no longer than they may, whatever
     /// it was that made it stop.
     fn kill_at(&self) -> Option<Instant> {
-        let given = self.state.kill_at?;
+        let since = self.state.stopped_at?;
+        let grace = if self.state.serving {
+            Duration::ZERO
+        } else {
+            self.limits.grace
+        };
         let pause = self.handler.pause_deadline();
-        Some(pause.map_or(given, |pause| given.min(pause + AFTER_PAUSE)))
+        let bound = pause.map(|pause| pause.max(since) + AFTER_PAUSE);
+        bound.into_iter().chain([since + grace]).min()
     }
 
     /// Notes the first thing that wants this to stop.
@@ -136,13 +142,8 @@ impl Talk<'_> {
     }
 
     fn stop(&mut self, stop: Stop) {
-        let grace = match stop {
-            _ if self.state.serving => Duration::ZERO,
-            Stop::PauseTooLong => self.limits.grace.min(AFTER_PAUSE),
-            _ => self.limits.grace,
-        };
         self.state.stop = Some(stop);
-        self.state.kill_at = Some(Instant::now() + grace);
+        self.state.stopped_at = Some(Instant::now());
     }
 
     fn notified(&mut self, response: &CriuResp, arrived: Instant) -> Result<(), Error> {

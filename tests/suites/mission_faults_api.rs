@@ -42,6 +42,21 @@ fn image_path(checkpoint: &Checkpoint<'_>) -> String {
     format!("{IMAGES}/default/{}-{uid}", checkpoint.name())
 }
 
+/// Lets a dump that is held go on to its end with nobody there to hear of it. Returns where its image is and what tells it from another.
+fn finish_unheard(
+    cluster: &Cluster,
+    mission: &Mission<'_>,
+    gate: &Gate<'_>,
+    checkpoint: &Checkpoint<'_>,
+) -> (String, String) {
+    let image = image_path(checkpoint);
+    mission.end_operator(Signal::SIGKILL);
+    cluster.stop_api_server();
+    gate.release();
+    let identity = wait_for_image(cluster.node(0), &image);
+    (image, identity)
+}
+
 #[test]
 #[ignore = "needs the node root: run make test"]
 fn a_finished_dump_is_reported_and_never_repeated_though_nobody_can_be_told() {
@@ -81,11 +96,7 @@ fn a_finished_dump_is_reported_and_never_repeated_though_nobody_can_be_told() {
     let gate = Gate::set(node, "network-unlock", "hold");
     let untold = mission.checkpoint_of("untold", "unheard");
     let _ = gate.held();
-    let image = image_path(&untold);
-    mission.end_operator(Signal::SIGKILL);
-    cluster.stop_api_server();
-    gate.release();
-    let before = wait_for_image(node, &image);
+    let (image, before) = finish_unheard(&cluster, &mission, &gate, &untold);
     mission.end_agent(NODE, Signal::SIGKILL);
     cluster.start_api_server();
     mission.start_operator();
@@ -120,11 +131,7 @@ fn what_ended_its_container_outlives_a_request_that_was_given_up(
         &json!({"source": {"podName": "ends"}, "options": {"leaveRunning": false}, "timeoutSeconds": 15}),
     );
     let _ = gate.held();
-    let image = image_path(&given_up);
-    mission.end_operator(Signal::SIGKILL);
-    cluster.stop_api_server();
-    gate.release();
-    let before = wait_for_image(node, &image);
+    let (image, before) = finish_unheard(cluster, mission, &gate, &given_up);
     mission.signal_agent(NODE, Signal::SIGSTOP);
     cluster.start_api_server();
     mission.start_operator();

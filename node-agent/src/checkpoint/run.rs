@@ -170,8 +170,10 @@ impl Dump<'_> {
         if ended.is_err() {
             // Whatever could not be put right stays in the journal for the next attempt.
             let repaired = repair::repair(&record).is_empty();
-            // Not before: what is killed while it is frozen ends once it is thawed.
-            if let Err(Error::Dump { ended, .. }) = &mut ended {
+            // Not before: what is killed while it is frozen ends once it is thawed. What we stopped needs no other reason.
+            if let Err(Error::Dump { source, ended, .. }) = &mut ended
+                && !matches!(source, criu::Error::Stopped { .. })
+            {
                 *ended = self.container_has_ended();
             }
             if !repaired {

@@ -58,14 +58,14 @@ pub(super) async fn look<D: Dumper>(
     };
     let uid = object.uid().unwrap_or_default();
     let deleted = object.is_deleted();
-    let may_lack_its_name = !deleted && may_lack_its_name(object);
+    let salvageable = may_lack_its_name(object);
     let options = object.spec.options.clone();
     let images = context.images.clone();
     let seen = context.blocking(&place, move |place| -> Result<_, Error> {
         let Some(owner) = place.owner()?.filter(|owner| owner.uid == uid) else {
             return Ok(Look::nothing(Some(place.clone()), None));
         };
-        let unnamed = may_lack_its_name && !place.finished()?;
+        let unnamed = salvageable && !place.finished()?;
         if unnamed && let Err(error) = salvage(&place.image_dir(), &options) {
             warn!(
                 uid,
@@ -117,7 +117,7 @@ pub(super) async fn look<D: Dumper>(
 /// Whether an image may be complete but for its name: its agent was lost, or it was given up while its agent was away and its container has
 /// ended.
 fn may_lack_its_name(object: &ContainerCheckpoint) -> bool {
-    !object.is_finished() || object.spec.options.ends_the_container()
+    !object.is_deleted() && (!object.is_finished() || object.spec.options.ends_the_container())
 }
 
 /// Why nobody can tell which images build on this one.

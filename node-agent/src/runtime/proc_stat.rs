@@ -6,19 +6,19 @@ use std::{fs, io};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stat {
     /// Field 3: `R`, `S`, `Z`, …
-    pub(crate) state: char,
+    pub(super) state: char,
     /// Field 22: clock ticks between boot and the start of the process.
     pub(crate) start_time: u64,
 }
 
 impl Stat {
     /// Whether the process was stopped, by a signal or by whoever traces it.
-    pub(crate) fn is_stopped(self) -> bool {
+    pub(super) fn is_stopped(self) -> bool {
         matches!(self.state, 'T' | 't')
     }
 
     /// Whether the process has ended; a zombie has (`hasInit` of runc).
-    pub(crate) fn has_ended(self) -> bool {
+    pub(super) fn has_ended(self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')
     }
 }
@@ -49,7 +49,7 @@ fn gone(error: &io::Error) -> bool {
 }
 
 /// The name in field 2 may hold spaces and parentheses, so that fields count from the last `)`.
-pub(crate) fn parse(text: &[u8]) -> Option<Stat> {
+pub(super) fn parse(text: &[u8]) -> Option<Stat> {
     let name_end = text.iter().rposition(|byte| *byte == b')')?;
     let rest = str::from_utf8(text.get(name_end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
